@@ -1,0 +1,91 @@
+package sale
+
+import "time"
+
+// Course is what follows from a problem: the column "what happens" of
+// CONTRACT.md section 3, and the times of its ruling 9.
+type Course struct {
+	InDoubt     bool          // the request may have been carried out: look before it is sent again
+	Blocked     bool          // the queue waits for a person, or for a slow probe
+	First, Most time.Duration // the back-off's first and longest step
+}
+
+// settleDelay is how long an attempt in doubt may still be under way at the
+// service after the gateway lost sight of it. A look-up before that could find
+// nothing and be wrong a moment later.
+const settleDelay = 3 * time.Second
+
+// courses has a row for each class that is not a success.
+var courses = map[Class]Course{
+	Uplink:    {}, // the site's one probe decides when
+	InDoubt:   {InDoubt: true, First: settleDelay, Most: time.Minute},
+	Throttled: {First: time.Second / 2, Most: time.Minute},
+	// A 5xx may come from a proxy in front of a service that has done the work.
+	Transient:       {InDoubt: true, First: time.Second / 2, Most: time.Minute},
+	KeyRefused:      {Blocked: true, First: 15 * time.Minute, Most: 15 * time.Minute},
+	RegisterUnknown: {Blocked: true, First: 5 * time.Minute, Most: 5 * time.Minute},
+	Misconfigured:   {Blocked: true, First: 5 * time.Minute, Most: 5 * time.Minute},
+	SigningDown:     {First: 15 * time.Second, Most: 5 * time.Minute},
+	Resolve:         {InDoubt: true, First: settleDelay, Most: time.Minute},
+	Poison:          {Blocked: true, First: 15 * time.Minute, Most: 15 * time.Minute},
+}
+
+// Course gives what follows. A class without a row is treated as in doubt: the
+// careful reading.
+func (p *Problem) Course() Course {
+	c, ok := courses[p.Class]
+	if !ok {
+		c = courses[InDoubt]
+	}
+	if p.Class == Transient && p.Status == 425 {
+		c.InDoubt = false // "Too Early" says that nothing was done
+	}
+	return c
+}
+
+// Least is the shortest wait after the problem: what the service asked for,
+// and for an attempt in doubt the time it may still need.
+func (p *Problem) Least() time.Duration {
+	if p.Course().InDoubt {
+		return max(p.RetryAfter, settleDelay)
+	}
+	return p.RetryAfter
+}
+
+// LongestWait bounds every wait that is read back from disk, where it stands
+// in wall time: a clock that jumped must not stall a queue.
+const LongestWait = 15 * time.Minute
+
+// SettleDelay is Least of an attempt whose outcome nobody lived to record.
+const SettleDelay = settleDelay
+
+// Find is what a look-up says about a call in doubt.
+type Find uint8
+
+const (
+	Adopt      Find = iota + 1 // it was carried out: its answer is this one
+	Resend                     // it was not, or doing it again changes nothing
+	Contradict                 // neither can be: a person must look
+)
+
+// Judge compares what a look-up found with what the call asks for.
+func (c Call) Judge(found Answer) Find {
+	switch {
+	case c.Step == StepStart:
+		return Adopt
+	case found.State == StateOpen:
+		return Resend // a PATCH replaces, so a second one changes nothing
+	case c.Step == StepComplete && found.State == StateCompleted,
+		c.Step == StepCancel && found.State == StateCancelled:
+		return Adopt
+	}
+	return Contradict
+}
+
+// JudgeAbsent is Judge where the operation provably is not there.
+func (c Call) JudgeAbsent() Find {
+	if c.Step == StepStart {
+		return Resend
+	}
+	return Contradict
+}

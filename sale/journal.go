@@ -1,0 +1,70 @@
+package sale
+
+import "time"
+
+// Entry is an event on its way into the journal, with the calls it would owe
+// already frozen, so that the writer only decides and records.
+type Entry struct {
+	Event     *Event
+	Raw       []byte // the device's bytes
+	Device    DeviceID
+	Register  RegisterID // of a sale that begins now
+	At        time.Time
+	Unsafe    bool   // it came with QoS 0
+	Operation string // client-made UUID, for a sale that begins now
+	Currency  string // what the calls were rendered in
+	Calls     []byte // owed by an event of a sale that has begun
+	Opening   []byte // owed by an event that begins its sale
+}
+
+// Accepted says what became of an Entry.
+type Accepted struct {
+	Status   Status
+	Fault    *Fault
+	Register RegisterID // whose queue has grown; "" if none
+}
+
+// Refusal is evidence: a message that cannot become part of a sale.
+type Refusal struct {
+	Message Message
+	SaleID  string // as far as it could be read
+	Status  Status // Quarantined or Conflict
+	Fault   *Fault
+}
+
+// Outcome is the end of one attempt. Answer or Problem is set.
+type Outcome struct {
+	Call    Call
+	Answer  *Answer
+	Problem *Problem
+	At      time.Time
+	Next    time.Time // with Problem: not before
+	InDoubt bool      // with Problem: the request may have been carried out
+	Blocked bool      // with Problem: the queue waits for a person or a slow probe
+}
+
+// Head is the call at the head of a register's queue.
+type Head struct {
+	Call
+	Device       DeviceID
+	BlockedSince time.Time // zero: not blocked
+	Class        Class     // of the last attempt
+	Accepted     time.Time // when the event was accepted
+}
+
+// Attempt is one try of a call, noted before its bytes leave.
+type Attempt struct {
+	Call Call
+	At   time.Time
+	Next time.Time // not before, should nobody live to record the outcome
+}
+
+// StoredLetter is a letter as the journal keeps it: the answer it is made from.
+type StoredLetter struct {
+	No        int64
+	Sale      string
+	Delayed   bool
+	Status    int
+	RequestID string
+	Body      []byte
+}

@@ -1,0 +1,275 @@
+package sale
+
+import (
+	"slices"
+	"time"
+)
+
+// MaxPayload is the largest event, in bytes (CONTRACT.md 2.2: 60 KiB).
+const MaxPayload = 60 << 10
+
+// fields marks the names seen in one object, to refuse a repeated one: JSON
+// leaves open which of two amounts counts, so neither does.
+type fields uint32
+
+func (f *fields) once(bit uint) *Fault {
+	if *f&(1<<bit) != 0 {
+		return &Fault{Code: "repeated", Message: "stands twice"}
+	}
+	*f |= 1 << bit
+	return nil
+}
+
+func (f fields) has(bit uint) bool { return f&(1<<bit) != 0 }
+
+// Parse reads one event and checks what can be checked without knowing the
+// sale: form, required fields, enums, the money of lines and payments. Where
+// the event carries no currency, CheckLines is the caller's to do. On a fault
+// the event holds what was understood, its SaleID above all. Unknown fields
+// are ignored. The event keeps slices of payload.
+func Parse(kind Kind, payload []byte) (*Event, *Fault) {
+	e := &Event{Kind: kind}
+	if len(payload) > MaxPayload {
+		return e, &Fault{Code: "too_large", Message: "the payload is larger than 60 KiB"}
+	}
+	p := parser{e: e, s: scanner{b: payload}}
+	if f := p.s.document(p.member); f != nil {
+		return e, f
+	}
+	if f := p.required(); f != nil {
+		return e, f
+	}
+	return e, e.check()
+}
+
+type parser struct {
+	e    *Event
+	s    scanner
+	seen fields
+}
+
+// The fields of an event, by their bit.
+const (
+	fSaleID uint = iota
+	fOccurred
+	fStarted
+	fCurrency
+	fSeq
+	fCashier
+	fClock
+	fMetadata
+	fLines
+	fPayments
+	fMeter
+	fOCMF
+	fReason
+)
+
+func (p *parser) member(name string) *Fault {
+	bit, read := p.field(name)
+	if read == nil {
+		return p.s.skip()
+	}
+	if f := p.seen.once(bit); f != nil {
+		return f.under(name)
+	}
+	return read().under(name)
+}
+
+func (p *parser) field(name string) (uint, func() *Fault) {
+	e := p.e
+	switch name {
+	case "sale_id":
+		return fSaleID, p.saleID
+	case "occurred_at":
+		return fOccurred, func() *Fault { return p.instant(&e.OccurredAt, &e.At) }
+	case "started_at":
+		var at time.Time
+		return fStarted, func() *Fault { return p.instant(&e.StartedAt, &at) }
+	case "currency":
+		return fCurrency, p.currency
+	case "seq":
+		return fSeq, p.seq
+	case "cashier":
+		return fCashier, p.cashier
+	case "clock":
+		return fClock, p.clock
+	case "metadata":
+		return fMetadata, func() *Fault { return p.object(&e.Metadata) }
+	case "line_items":
+		return fLines, p.lines
+	case "payments":
+		return fPayments, p.payments
+	case "meter":
+		return fMeter, func() *Fault { return p.object(&e.Meter) }
+	case "ocmf":
+		return fOCMF, func() *Fault { return p.str(&e.OCMF) }
+	case "reason":
+		return fReason, func() *Fault { return p.str(&e.Reason) }
+	}
+	return 0, nil
+}
+
+func (p *parser) saleID() *Fault {
+	id, f := p.s.text()
+	if f != nil {
+		return f
+	}
+	if !validSaleID(id) {
+		return &Fault{Code: "invalid", Message: "must be 1 to 64 printable ASCII characters"}
+	}
+	p.e.SaleID = id
+	return nil
+}
+
+func (p *parser) instant(text *string, at *time.Time) *Fault {
+	t, f := p.s.text()
+	if f != nil {
+		return f
+	}
+	parsed, err := time.Parse(time.RFC3339Nano, t)
+	if err != nil {
+		return &Fault{Code: "invalid", Message: "must be a time such as 2026-11-22T08:31:07+01:00 (RFC 3339 with offset)"}
+	}
+	*text, *at = t, parsed
+	return nil
+}
+
+func (p *parser) currency() *Fault {
+	c, f := p.s.text()
+	if f != nil {
+		return f
+	}
+	if _, ok := Exponent(c); !ok {
+		return &Fault{Code: "invalid", Message: `must be an ISO 4217 code such as "EUR"`}
+	}
+	p.e.Currency = c
+	return nil
+}
+
+func (p *parser) seq() *Fault {
+	n, f := p.s.integer()
+	if f == nil && n < 0 {
+		f = &Fault{Code: "invalid", Message: "must not be negative"}
+	}
+	p.e.Seq, p.e.HasSeq = n, f == nil
+	return f
+}
+
+var clocks = []string{"synchronised", "informative", "relative", "unknown"}
+
+func (p *parser) clock() *Fault {
+	c, f := p.s.text()
+	if f == nil && !slices.Contains(clocks, c) {
+		f = oneOf(clocks)
+	}
+	p.e.Clock = c
+	return f
+}
+
+func (p *parser) cashier() *Fault {
+	return p.s.object(func(name string) *Fault {
+		switch name {
+		case "id":
+			return p.str(&p.e.Cashier.ID).under(name)
+		case "display_name":
+			return p.str(&p.e.Cashier.Name).under(name)
+		}
+		return p.s.skip()
+	})
+}
+
+// object keeps a raw JSON object.
+func (p *parser) object(into *[]byte) *Fault {
+	if p.s.peek() != '{' {
+		return typeFault("an object")
+	}
+	raw, f := p.s.raw()
+	*into = raw
+	return f
+}
+
+// str keeps a raw JSON string.
+func (p *parser) str(into *[]byte) *Fault {
+	raw, f := p.s.rawString()
+	*into = raw
+	return f
+}
+
+// strOrNull keeps a raw JSON string or null.
+func (p *parser) strOrNull(into *[]byte) *Fault {
+	if p.s.null() {
+		*into = []byte("null")
+		return nil
+	}
+	return p.str(into)
+}
+
+// amount reads minor units from least up.
+func (p *parser) amount(into *int64) *Fault {
+	n, f := p.s.integer()
+	if f != nil {
+		return &Fault{Code: codeType, Message: "must be a whole number of minor units"}
+	}
+	if n < 0 || n > maxAmount {
+		return &Fault{Code: "invalid", Message: "must be from 0 to 10^15 minor units"}
+	}
+	*into = n
+	return nil
+}
+
+// decimal reads an exact number, a string or a JSON number.
+func (p *parser) decimal(into *Decimal) *Fault {
+	var text string
+	var f *Fault
+	if p.s.peek() == '"' {
+		text, f = p.s.text()
+	} else {
+		text, f = p.s.number()
+	}
+	if f != nil {
+		return &Fault{Code: codeType, Message: errDecimalForm.Error()}
+	}
+	d, err := ParseDecimal(text)
+	if err != nil {
+		return &Fault{Code: "invalid", Message: err.Error()}
+	}
+	*into = d
+	return nil
+}
+
+// required checks the fields an event of its kind must have.
+func (p *parser) required() *Fault {
+	need := []struct {
+		bit  uint
+		name string
+		of   []Kind
+	}{
+		{fSaleID, "sale_id", nil},
+		{fOccurred, "occurred_at", nil},
+		{fCurrency, "currency", []Kind{Start, Whole}},
+		{fLines, "line_items", []Kind{Update, Complete, Whole}},
+		{fPayments, "payments", []Kind{Complete, Whole}},
+	}
+	for _, n := range need {
+		if !p.seen.has(n.bit) && (n.of == nil || slices.Contains(n.of, p.e.Kind)) {
+			return missing(n.name)
+		}
+	}
+	return nil
+}
+
+func missing(name string) *Fault {
+	return &Fault{Code: "missing", Field: pointer(name), Message: "is required"}
+}
+
+func oneOf(words []string) *Fault {
+	m := "must be one of"
+	for i, w := range words {
+		if i > 0 {
+			m += ","
+		}
+		m += " " + w
+	}
+	return &Fault{Code: "invalid", Message: m}
+}
