@@ -1,0 +1,72 @@
+package store
+
+import (
+	"database/sql/driver"
+
+	"edgegw/sale"
+)
+
+// cache is what the writer knows without asking the file: small things that
+// every event needs. It is read again whenever a transaction is undone.
+type cache struct {
+	devices   map[sale.DeviceID]deviceRow
+	registers map[sale.RegisterID]int64
+	names     map[int64]sale.RegisterID
+	tails     map[int64]int64 // the last rseq given, by register
+}
+
+type deviceRow struct{ no, register int64 }
+
+// tally is what a batch adds to a register's queue row, written once at its end.
+type tally struct{ accepted int64 }
+
+func (c *cache) load(t *tx, next *int64) error {
+	*c = cache{devices: map[sale.DeviceID]deviceRow{}, registers: map[sale.RegisterID]int64{},
+		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}}
+	err := t.query(`SELECT device_id, no, register FROM device`, func(row []driver.Value) error {
+		c.devices[sale.DeviceID(row[0].(string))] = deviceRow{row[1].(int64), row[2].(int64)}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = t.query(`SELECT r.register_id, r.no, q.tail FROM register r JOIN queue q ON q.register = r.no`,
+		func(row []driver.Value) error {
+			id, no := sale.RegisterID(row[0].(string)), row[1].(int64)
+			c.registers[id], c.names[no], c.tails[no] = no, id, row[2].(int64)
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	v, err := t.value(`SELECT coalesce(max(no), 0) + 1 FROM event`)
+	if err == nil {
+		*next = v.(int64)
+	}
+	return err
+}
+
+// flush writes the batch's tallies.
+func (w *writer) flush(t *tx) error {
+	for register, d := range w.dirty {
+		if _, err := t.exec(`UPDATE queue SET tail = ?, accepted = accepted + ? WHERE register = ?`,
+			w.rows.tails[register], d.accepted, register); err != nil {
+			return err
+		}
+		delete(w.dirty, register)
+	}
+	return nil
+}
+
+// queued notes that register's queue has grown to rseq, by a new sale or not.
+func (w *writer) queued(register, rseq int64, newSale bool) {
+	w.rows.tails[register] = rseq
+	d := w.dirty[register]
+	if d == nil {
+		d = &tally{}
+		w.dirty[register] = d
+	}
+	if newSale {
+		d.accepted++
+	}
+}

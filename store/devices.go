@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"edgegw/sale"
+)
+
+// Devices gives the site's devices, by id.
+func (db *DB) Devices(ctx context.Context) (devices []sale.Device, err error) {
+	err = db.query(ctx, `SELECT d.device_id, r.register_id, d.kind, d.label, d.secret_hash, d.disabled, d.created_at
+		FROM device d JOIN register r ON r.no = d.register WHERE d.removed = 0 ORDER BY d.device_id`,
+		func(scan func(...any) error) error {
+			var d sale.Device
+			var created int64
+			err := scan(&d.ID, &d.Register, &d.Kind, &d.Label, &d.SecretHash, &d.Disabled, &created)
+			d.CreatedAt = instant(created)
+			devices = append(devices, d)
+			return err
+		})
+	return devices, err
+}
+
+// AddDevice adds a device, and its register where that is new. ErrExists if
+// there is a device of that id. A device that was removed before comes back
+// with its history.
+func (db *DB) AddDevice(ctx context.Context, d sale.Device, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		register, err := t.register(d.Register)
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(`INSERT INTO device (device_id, register, kind, label, disabled, created_at, secret_hash)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+			ON CONFLICT (device_id) DO UPDATE SET register = ?2, kind = ?3, label = ?4, disabled = ?5, removed = 0, secret_hash = ?7
+			WHERE removed = 1`, string(d.ID), register, d.Kind, d.Label, d.Disabled, millis(d.CreatedAt), nonNil(d.SecretHash))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrExists
+		}
+		if err := t.audit(millis(d.CreatedAt), by, "device added", string(d.ID), string(d.Register)); err != nil {
+			return err
+		}
+		return t.cacheDevice(d.ID, d.Register, register)
+	})
+	if err != nil {
+		return fmt.Errorf("add device %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+// register gives the number of a register, made with its queue if new.
+func (t *tx) register(id sale.RegisterID) (int64, error) {
+	if no, ok := t.w.rows.registers[id]; ok {
+		return no, nil
+	}
+	no, err := t.insert(`INSERT INTO register (register_id) VALUES (?)`, string(id))
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec(`INSERT INTO queue (register) VALUES (?)`, no)
+	return no, err
+}
+
+// cacheDevice comes after the last statement of its job.
+func (t *tx) cacheDevice(id sale.DeviceID, r sale.RegisterID, register int64) error {
+	no, err := t.value(`SELECT no FROM device WHERE device_id = ?`, string(id))
+	if err != nil {
+		return err
+	}
+	c := &t.w.rows
+	c.devices[id] = deviceRow{no.(int64), register}
+	c.registers[r], c.names[register] = register, r
+	if _, ok := c.tails[register]; !ok {
+		c.tails[register] = 0
+	}
+	return nil
+}
+
+// UpdateDevice changes everything of a device but its id. what is the line of
+// the audit trail, such as "device disabled".
+func (db *DB) UpdateDevice(ctx context.Context, d sale.Device, what, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		register, err := t.register(d.Register)
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(`UPDATE device SET register = ?, kind = ?, label = ?, disabled = ?, secret_hash = ? WHERE device_id = ? AND removed = 0`,
+			register, d.Kind, d.Label, d.Disabled, nonNil(d.SecretHash), string(d.ID))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrUnknownDevice
+		}
+		if err := t.audit(millis(time.Now()), by, what, string(d.ID), string(d.Register)); err != nil {
+			return err
+		}
+		return t.cacheDevice(d.ID, d.Register, register)
+	})
+	if err != nil {
+		return fmt.Errorf("change device %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+// RemoveDevice takes a device from the site. What it sold stays, and goes on
+// to OpenFiskal.
+func (db *DB) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		n, err := t.exec(`UPDATE device SET removed = 1, disabled = 1, secret_hash = x'' WHERE device_id = ? AND removed = 0`, string(id))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrUnknownDevice
+		}
+		if _, err := t.exec(`DELETE FROM mqtt_session WHERE device_id = ?`, string(id)); err != nil {
+			return err
+		}
+		return t.audit(millis(time.Now()), by, "device removed", string(id), "")
+	})
+	if err != nil {
+		return fmt.Errorf("remove device %s: %w", id, err)
+	}
+	return nil
+}
+
+// Keys gives the sealed register keys that are not retired.
+func (db *DB) Keys(ctx context.Context) (keys []sale.SealedKey, err error) {
+	err = db.query(ctx, `SELECT r.register_id, k.version, k.state, k.sealed, k.added_at
+		FROM register_key k JOIN register r ON r.no = k.register WHERE k.state <> 'retired' ORDER BY r.register_id, k.version`,
+		func(scan func(...any) error) error {
+			var k sale.SealedKey
+			var added int64
+			err := scan(&k.Register, &k.Version, &k.State, &k.Sealed, &added)
+			k.AddedAt = instant(added)
+			keys = append(keys, k)
+			return err
+		})
+	return keys, err
+}
+
+// PutKey adds a version of a register's key. One that is in use from now on
+// (active, unverified) retires the versions before it, in the same commit, and
+// their sealed bytes are removed.
+func (db *DB) PutKey(ctx context.Context, k sale.SealedKey, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		register, err := t.register(k.Register)
+		if err != nil {
+			return err
+		}
+		if k.State == sale.KeyStateActive || k.State == sale.KeyStateUnverified {
+			if err := t.retire(register, k.Version); err != nil {
+				return err
+			}
+		}
+		if _, err := t.exec(`INSERT INTO register_key (register, version, state, added_at, sealed) VALUES (?, ?, ?, ?, ?)`,
+			register, k.Version, string(k.State), millis(k.AddedAt), nonNil(k.Sealed)); err != nil {
+			return err
+		}
+		if err := t.audit(millis(k.AddedAt), by, "register key added", string(k.Register),
+			fmt.Sprintf("version %d, %s", k.Version, k.State)); err != nil {
+			return err
+		}
+		c := &t.w.rows
+		c.registers[k.Register], c.names[register] = register, k.Register
+		if _, ok := c.tails[register]; !ok {
+			c.tails[register] = 0
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store the key of %s: %w", k.Register, err)
+	}
+	return nil
+}
+
+func (t *tx) retire(register, below int64) error {
+	_, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND version < ? AND state <> 'retired'`,
+		register, below)
+	return err
+}
+
+// SetKeyState changes the state of one version; see PutKey for what becomes of
+// the others.
+func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64, s sale.KeyState, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		register, ok := t.w.rows.registers[r]
+		if !ok {
+			return sale.ErrNone
+		}
+		n, err := t.exec(`UPDATE register_key SET state = ? WHERE register = ? AND version = ? AND state <> 'retired'`, string(s), register, version)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return sale.ErrNone
+		}
+		if s == sale.KeyStateActive || s == sale.KeyStateUnverified {
+			if err := t.retire(register, version); err != nil {
+				return err
+			}
+		}
+		return t.audit(millis(time.Now()), by, "register key "+string(s), string(r), fmt.Sprintf("version %d", version))
+	})
+	if err != nil {
+		return fmt.Errorf("change the key of %s: %w", r, err)
+	}
+	return nil
+}

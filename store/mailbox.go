@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/sale"
+)
+
+// Letters gives receipts of the device that it has not acknowledged, oldest
+// first, numbered above after, at most most of them.
+func (db *DB) Letters(ctx context.Context, device sale.DeviceID, after int64, most int) (letters []sale.StoredLetter, err error) {
+	err = db.query(ctx, `SELECT m.no, o.ref, m.delayed, a.status, a.request_id, a.body
+		  FROM device d
+		  JOIN mailbox m ON m.device = d.no AND m.delivered_at IS NULL AND m.no > ?2
+		  JOIN event o   ON o.no = m.sale
+		  JOIN answer a  ON a.no = m.answer
+		 WHERE d.device_id = ?1 ORDER BY m.no LIMIT ?3`,
+		func(scan func(...any) error) error {
+			var l sale.StoredLetter
+			err := scan(&l.No, &l.Sale, &l.Delayed, &l.Status, &l.RequestID, &l.Body)
+			letters = append(letters, l)
+			return err
+		}, string(device), after, most)
+	if err != nil {
+		err = fmt.Errorf("read the mailbox of %s: %w", device, err)
+	}
+	return letters, err
+}
+
+// Delivered notes the device's own acknowledgement of a receipt. Another
+// device's letter, or one delivered before, is left as it is.
+func (db *DB) Delivered(ctx context.Context, device sale.DeviceID, no int64, at time.Time) error {
+	return db.change(ctx, func(t *tx) error {
+		d, ok := t.w.rows.devices[device]
+		if !ok {
+			return fmt.Errorf("note a delivery to %s: %w", device, ErrUnknownDevice)
+		}
+		_, err := t.exec(`UPDATE mailbox SET delivered_at = ? WHERE no = ? AND device = ? AND delivered_at IS NULL`,
+			millis(at), no, d.no)
+		return err
+	})
+}
+
+// Again puts the receipt of a sale back into the device's mailbox, unless it
+// waits there already; sale.ErrNone if the sale has none yet.
+func (db *DB) Again(ctx context.Context, device sale.DeviceID, saleID string, at time.Time) error {
+	return db.change(ctx, func(t *tx) error {
+		no, err := t.value(`SELECT s.no FROM device d JOIN event o ON o.device = d.no AND o.ref = ?2 JOIN sale s ON s.no = o.no
+			WHERE d.device_id = ?1 AND s.answer IS NOT NULL`, string(device), saleID)
+		if err != nil || no == nil {
+			return errors.Join(err, sale.ErrNone)
+		}
+		_, err = t.exec(`INSERT INTO mailbox (device, sale, answer, at, delayed)
+			SELECT o.device, s.no, s.answer, ?2, s.changed_at - e.at > ?3
+			  FROM sale s JOIN event o ON o.no = s.no JOIN answer a ON a.no = s.answer JOIN event e ON e.no = a.event
+			 WHERE s.no = ?1 AND NOT EXISTS
+			       (SELECT 1 FROM mailbox m WHERE m.device = o.device AND m.sale = s.no AND m.delivered_at IS NULL)`,
+			no, millis(at), sale.DelayedAfter.Milliseconds())
+		return err
+	})
+}
+
+// SaveSession keeps the broker's content of a device's MQTT session.
+func (db *DB) SaveSession(ctx context.Context, device sale.DeviceID, content []byte) error {
+	return db.change(ctx, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO mqtt_session (device_id, content) VALUES (?1, ?2)
+			ON CONFLICT (device_id) DO UPDATE SET content = ?2`, string(device), nonNil(content))
+		return err
+	})
+}
+
+// DeleteSession forgets it.
+func (db *DB) DeleteSession(ctx context.Context, device sale.DeviceID) error {
+	return db.change(ctx, func(t *tx) error {
+		_, err := t.exec(`DELETE FROM mqtt_session WHERE device_id = ?`, string(device))
+		return err
+	})
+}
+
+// Sessions gives all of them.
+func (db *DB) Sessions(ctx context.Context) (map[sale.DeviceID][]byte, error) {
+	m := map[sale.DeviceID][]byte{}
+	err := db.query(ctx, `SELECT device_id, content FROM mqtt_session`, func(scan func(...any) error) error {
+		var id sale.DeviceID
+		var content []byte
+		err := scan(&id, &content)
+		m[id] = content
+		return err
+	})
+	return m, err
+}

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate runs each numbered file once, in a transaction of its own. A file is
+// never edited after its release.
+func (w *writer) migrate(t *tx) error {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	v, err := t.value("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
+	at := int(v.(int64))
+	if at > len(names) {
+		return fmt.Errorf("%w: its schema is %d, this edgegw knows %d", ErrNewer, at, len(names))
+	}
+	for i := at; i < len(names); i++ {
+		text, err := migrations.ReadFile(names[i])
+		if err != nil {
+			return err
+		}
+		if err := w.script(t, "BEGIN IMMEDIATE", string(text), fmt.Sprintf("PRAGMA user_version = %d", i+1), "COMMIT"); err != nil {
+			w.script(t, "ROLLBACK")
+			return fmt.Errorf("migrate the database with %s: %w", names[i], err)
+		}
+	}
+	return nil
+}
+
+// script runs statements that are not worth keeping prepared.
+func (w *writer) script(t *tx, texts ...string) error {
+	for _, text := range texts {
+		_, err := t.exec(text)
+		if s := w.stmts[text]; s != nil {
+			s.Close()
+			delete(w.stmts, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

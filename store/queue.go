@@ -1,0 +1,239 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"edgegw/sale"
+)
+
+// headQuery is two index look-ups, however long the queue is: the register's
+// cursor, then the first event at or after it.
+const headQuery = `
+	SELECT e.no, e.rseq, e.at, e.calls, e.raw, q.step, q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
+	       o.ref, coalesce(s.operation, o.operation), d.device_id
+	  FROM register r
+	  JOIN queue q  ON q.register = r.no
+	  JOIN event e  ON e.no = (SELECT no FROM event WHERE register = q.register AND rseq >= q.head ORDER BY rseq LIMIT 1)
+	  JOIN event o  ON o.no = e.sale
+	  JOIN device d ON d.no = o.device
+	  LEFT JOIN sale s ON s.no = e.sale
+	 WHERE r.register_id = ?`
+
+// Head gives the call at the head of the register's queue; sale.ErrNone if
+// nothing waits.
+func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, error) {
+	var h sale.Head
+	var rseq, at, step, doubt, next, blocked int64
+	var frozen, raw []byte
+	err := db.queryOne(ctx, headQuery, []any{string(register)}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
+		&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device)
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, sale.ErrNone
+	}
+	if err != nil {
+		return h, fmt.Errorf("read the head of %s: %w", register, err)
+	}
+	calls, err := sale.Thaw(frozen, raw)
+	if err != nil || step >= int64(len(calls)) {
+		return h, fmt.Errorf("read the head of %s: event %d, step %d: %w", register, h.Event, step, errors.Join(err, sale.ErrNone))
+	}
+	c := calls[step]
+	c.Event, c.Register, c.SaleID, c.Operation, c.Attempts = h.Event, register, h.SaleID, h.Operation, h.Attempts
+	c.Last = int(step) == len(calls)-1
+	c.InDoubtSince, c.NextAttempt = instant(doubt), instant(next)
+	h.Call, h.Accepted, h.BlockedSince = c, instant(at), instant(blocked)
+	return h, nil
+}
+
+// Begin notes an attempt before its bytes leave: should the process die now,
+// the call is in doubt, never unsent (law 2). sale.ErrNone means the call is
+// not the head any more. now is the attempt's begin; doubt, where it is set,
+// is an earlier attempt's that could not be resolved.
+func (db *DB) Begin(ctx context.Context, a sale.Attempt) error {
+	return db.change(ctx, func(t *tx) error {
+		register := t.w.rows.registers[a.Call.Register]
+		rseq, err := t.value(`SELECT rseq FROM event WHERE no = ?`, a.Call.Event)
+		if err != nil {
+			return err
+		}
+		doubt := a.Call.InDoubtSince
+		if doubt.IsZero() {
+			doubt = a.At
+		}
+		n, err := t.exec(`UPDATE queue SET head = ?1, attempts = attempts + 1, doubt_since = ?2, next_attempt = ?3
+			WHERE register = ?4 AND head <= ?1 AND step = ?5 AND attempts = ?6`,
+			rseq, millis(doubt), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
+		if err == nil && n != 1 {
+			err = sale.ErrNone
+		}
+		return err
+	})
+}
+
+// Settle records the end of an attempt: the outcome, the answer verbatim, the
+// receipt into the mailbox and the queue's advance, all in one commit. posted
+// is the device for which a receipt was put into the mailbox, "" if none was.
+func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error) {
+	err = db.change(ctx, func(t *tx) (err error) {
+		if o.Answer != nil {
+			posted, err = t.confirm(&o)
+		} else {
+			err = t.trouble(&o)
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("settle %s of sale %s: %w", o.Call.Step, o.Call.SaleID, err)
+	}
+	return posted, err
+}
+
+func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
+	c, at := &o.Call, millis(o.At)
+	register := t.w.rows.registers[c.Register]
+	if err := t.advance(c, register); err != nil {
+		return "", err
+	}
+	answer, err := t.insert(`INSERT INTO answer (event, step, at, attempts, status, adopted, request_id, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, c.Event, c.Step, at, c.Attempts, o.Answer.Status, o.Answer.Adopted,
+		o.Answer.RequestID, nonNil(o.Answer.Body))
+	if err != nil {
+		return "", err
+	}
+	if c.Step == sale.StepStart && o.Answer.Operation != c.Operation {
+		// The id in the answer wins for later paths: OPENFISKAL.md decision 2.
+		if _, err := t.exec(`INSERT INTO sale (no, state, changed_at, operation) SELECT sale, 1, ?2, ?3 FROM event WHERE no = ?1
+			ON CONFLICT (no) DO UPDATE SET operation = ?3`, c.Event, at, o.Answer.Operation); err != nil {
+			return "", err
+		}
+	}
+	if !c.Step.Ends() {
+		return "", nil
+	}
+	return t.end(o, register, answer)
+}
+
+// advance moves the cursor past the call.
+func (t *tx) advance(c *sale.Call, register int64) error {
+	text := `UPDATE queue SET step = step + 1, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
+		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`
+	if c.Last {
+		text = `UPDATE queue SET head = head + 1, step = 0, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
+		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`
+	}
+	n, err := t.exec(text, register, c.Event, c.Index)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
+	}
+	return err
+}
+
+// end settles the sale and posts its receipt.
+func (t *tx) end(o *sale.Outcome, register, answer int64) (posted sale.DeviceID, err error) {
+	var no, device, accepted int64
+	err = t.query(`SELECT e.sale, o.device, d.device_id, e.at FROM event e JOIN event o ON o.no = e.sale JOIN device d ON d.no = o.device
+		WHERE e.no = ?`, func(row []driver.Value) error {
+		no, device, posted, accepted = row[0].(int64), row[1].(int64), sale.DeviceID(row[2].(string)), row[3].(int64)
+		return nil
+	}, o.Call.Event)
+	if err != nil {
+		return "", err
+	}
+	at := millis(o.At)
+	if _, err := t.exec(`INSERT INTO sale (no, state, changed_at, fiscal_state, document, answer) VALUES (?1, 2, ?2, ?3, ?4, ?5)
+		ON CONFLICT (no) DO UPDATE SET state = 2, changed_at = ?2, fiscal_state = ?3, document = ?4, answer = ?5`,
+		no, at, o.Answer.FiscalState, o.Answer.DocumentNumber, answer); err != nil {
+		return "", err
+	}
+	if _, err := t.exec(`UPDATE queue SET confirmed = confirmed + 1 WHERE register = ?`, register); err != nil {
+		return "", err
+	}
+	delayed := o.At.Sub(instant(accepted)) > sale.DelayedAfter
+	_, err = t.exec(`INSERT INTO mailbox (device, sale, answer, at, delayed) VALUES (?, ?, ?, ?, ?)`, device, no, answer, at, delayed)
+	return posted, err
+}
+
+// trouble records why an attempt confirmed nothing.
+func (t *tx) trouble(o *sale.Outcome) error {
+	c, p, at := &o.Call, o.Problem, millis(o.At)
+	register := t.w.rows.registers[c.Register]
+	doubt, blocked := int64(0), int64(0)
+	if o.InDoubt {
+		if doubt = millis(c.InDoubtSince); doubt == 0 {
+			doubt = at
+		}
+	}
+	if o.Blocked {
+		blocked = at
+	}
+	n, err := t.exec(`UPDATE queue SET doubt_since = ?1, next_attempt = ?2, class = ?3, problem = ?4,
+		blocked_since = CASE WHEN ?5 = 0 THEN 0 WHEN blocked_since > 0 THEN blocked_since ELSE ?5 END
+		WHERE register = ?6 AND head = (SELECT rseq FROM event WHERE no = ?7) AND step = ?8`,
+		doubt, millis(o.Next), p.Class, p.Error(), blocked, register, c.Event, c.Index)
+	if err != nil {
+		return err
+	}
+	if n != 1 {
+		return fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
+	}
+	if o.Blocked {
+		if err := t.auditBlocked(o, register, at); err != nil {
+			return err
+		}
+	}
+	// The same trouble again adds to the row: three months without uplink must
+	// not fill the disk with attempts.
+	n, err = t.exec(`UPDATE attempt SET times = times + 1, last_at = ?1
+		WHERE no = (SELECT max(no) FROM attempt WHERE event = ?2) AND step = ?3 AND class = ?4 AND status = ?5 AND code = ?6`,
+		at, c.Event, c.Step, p.Class, p.Status, p.Code)
+	if err != nil || n == 1 {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO attempt (event, step, at, last_at, times, class, status, request_id, code, detail, body)
+		VALUES (?1, ?2, ?3, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)`,
+		c.Event, c.Step, at, p.Class, p.Status, p.RequestID, p.Code, p.Detail, nonNil(p.Body))
+	return err
+}
+
+func (t *tx) auditBlocked(o *sale.Outcome, register, at int64) error {
+	last, err := t.value(`SELECT what FROM audit WHERE subject = ? ORDER BY no DESC LIMIT 1`, string(o.Call.Register))
+	if err != nil || last == "queue blocked" {
+		return err
+	}
+	return t.audit(at, "edgegw", "queue blocked", string(o.Call.Register), o.Problem.Error())
+}
+
+// WithWork gives the registers whose queue is not empty.
+func (db *DB) WithWork(ctx context.Context) (ids []sale.RegisterID, err error) {
+	err = db.query(ctx, `SELECT r.register_id FROM queue q JOIN register r ON r.no = q.register WHERE q.head <= q.tail`,
+		func(scan func(...any) error) error {
+			var id sale.RegisterID
+			ids = append(ids, id)
+			return scan(&ids[len(ids)-1])
+		})
+	return ids, err
+}
+
+// Foreign gives the operations, as far as they are known, of other sales of the
+// call's register that have the same external id: two devices of one register
+// may count alike, and a look-up must not take the one for the other.
+func (db *DB) Foreign(ctx context.Context, c sale.Call) (map[string]bool, error) {
+	m := map[string]bool{}
+	err := db.query(ctx, `SELECT o.operation, coalesce(s.operation, o.operation)
+		  FROM device d
+		  JOIN event o ON o.device = d.no AND o.ref = ?1
+		  JOIN register r ON r.no = o.register AND r.register_id = ?2
+		  LEFT JOIN sale s ON s.no = o.no
+		 WHERE o.no <> (SELECT sale FROM event WHERE no = ?3)`,
+		func(scan func(...any) error) error {
+			var made, adopted string
+			err := scan(&made, &adopted)
+			m[made], m[adopted] = true, true
+			return err
+		}, c.SaleID, string(c.Register), c.Event)
+	return m, err
+}

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"edgegw/sale"
+)
+
+// Queue is a register's queue as people see it.
+type Queue struct {
+	Register     sale.RegisterID
+	Waiting      int64 // sales accepted, not confirmed, not in quarantine, not resolved
+	Accepted     int64
+	Confirmed    int64
+	Quarantined  int64
+	Resolved     int64
+	Idle         bool      // no call is owed now (open sales may still wait for their end)
+	Oldest       time.Time // acceptance of the event at the head; zero if idle
+	Attempts     int
+	NextAttempt  time.Time
+	InDoubtSince time.Time
+	BlockedSince time.Time
+	Class        sale.Class
+	Problem      string
+}
+
+// Queues gives every register's queue.
+func (db *DB) Queues(ctx context.Context) (queues []Queue, err error) {
+	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.confirmed, q.quarantined, q.resolved, q.attempts, q.next_attempt,
+		       q.doubt_since, q.blocked_since, q.class, q.problem,
+		       coalesce((SELECT at FROM event WHERE register = q.register AND rseq >= q.head ORDER BY rseq LIMIT 1), 0)
+		  FROM queue q JOIN register r ON r.no = q.register ORDER BY r.register_id`,
+		func(scan func(...any) error) error {
+			var q Queue
+			var next, doubt, blocked, oldest int64
+			err := scan(&q.Register, &q.Accepted, &q.Confirmed, &q.Quarantined, &q.Resolved, &q.Attempts, &next, &doubt, &blocked,
+				&q.Class, &q.Problem, &oldest)
+			q.Waiting = q.Accepted - q.Confirmed - q.Quarantined - q.Resolved
+			q.NextAttempt, q.InDoubtSince, q.BlockedSince, q.Oldest = instant(next), instant(doubt), instant(blocked), instant(oldest)
+			q.Idle = oldest == 0
+			queues = append(queues, q)
+			return err
+		})
+	return queues, err
+}
+
+// Sale is a sale as people see it.
+type Sale struct {
+	Device       sale.DeviceID
+	Register     sale.RegisterID
+	SaleID       string
+	State        sale.State
+	Open         bool // its end has not been reported
+	Total        int64
+	Currency     string
+	Operation    string
+	FiscalState  string
+	Document     string
+	AcceptedAt   time.Time
+	ChangedAt    time.Time // zero while nothing became of it
+	StartMissing bool
+	Unsafe       bool
+}
+
+// SaleFilter chooses sales; zero fields choose all.
+type SaleFilter struct {
+	Device sale.DeviceID
+	SaleID string
+	State  sale.State
+	Limit  int // 0: 50
+}
+
+// Sales gives sales, newest first.
+func (db *DB) Sales(ctx context.Context, f SaleFilter) (sales []Sale, err error) {
+	var where strings.Builder
+	var args []any
+	and := func(cond string, arg any) {
+		where.WriteString(" AND " + cond)
+		args = append(args, arg)
+	}
+	if f.Device != "" {
+		and("o.device = (SELECT no FROM device WHERE device_id = ?)", string(f.Device))
+	}
+	if f.SaleID != "" {
+		and("o.ref = ?", f.SaleID)
+	}
+	if f.State != 0 {
+		and("coalesce(s.state, 1) = ?", int64(f.State))
+	}
+	if f.Limit <= 0 {
+		f.Limit = 50
+	}
+	args = append(args, f.Limit)
+	err = db.query(ctx, `SELECT d.device_id, r.register_id, o.ref, coalesce(s.state, 1), o.kind = 1 AND e.no IS NULL,
+		       coalesce(e.total, o.total), o.currency, coalesce(s.operation, o.operation), coalesce(s.fiscal_state, ''),
+		       coalesce(s.document, ''), o.at, coalesce(s.changed_at, 0), o.flags
+		  FROM event o
+		  JOIN device d   ON d.no = o.device
+		  JOIN register r ON r.no = o.register
+		  LEFT JOIN sale s  ON s.no = o.no
+		  LEFT JOIN event e ON e.sale = o.no AND e.kind IN (3, 4) AND e.ref IS NULL
+		 WHERE o.ref IS NOT NULL`+where.String()+` ORDER BY o.no DESC LIMIT ?`,
+		func(scan func(...any) error) error {
+			var s Sale
+			var at, changed, flags int64
+			err := scan(&s.Device, &s.Register, &s.SaleID, &s.State, &s.Open, &s.Total, &s.Currency, &s.Operation, &s.FiscalState,
+				&s.Document, &at, &changed, &flags)
+			s.AcceptedAt, s.ChangedAt = instant(at), instant(changed)
+			s.StartMissing, s.Unsafe = flags&flagStartMissing != 0, flags&flagUnsafe != 0
+			sales = append(sales, s)
+			return err
+		}, args...)
+	return sales, err
+}
+
+// Currency gives the currency of a device's sale; sale.ErrNone if there is no
+// such sale.
+func (db *DB) Currency(ctx context.Context, device sale.DeviceID, saleID string) (string, error) {
+	c, found := "", false
+	err := db.query(ctx, `SELECT o.currency FROM device d JOIN event o ON o.device = d.no AND o.ref = ?2 WHERE d.device_id = ?1`,
+		func(scan func(...any) error) error { found = true; return scan(&c) }, string(device), saleID)
+	if err == nil && !found {
+		err = sale.ErrNone
+	}
+	return c, err
+}
+
+// Evidence is a message that could not become part of a sale.
+type Evidence struct {
+	No      int64
+	Device  sale.DeviceID
+	Event   sale.Kind
+	At      time.Time
+	Status  sale.Status
+	SaleID  string
+	Fault   sale.Fault
+	Payload []byte
+}
+
+// Refused gives the newest evidence, at most most of it.
+func (db *DB) Refused(ctx context.Context, most int) (list []Evidence, err error) {
+	err = db.query(ctx, `SELECT f.no, d.device_id, f.kind, f.at, f.status, f.ref, f.code, f.field, f.message, f.raw
+		FROM refused f JOIN device d ON d.no = f.device ORDER BY f.no DESC LIMIT ?`,
+		func(scan func(...any) error) error {
+			var e Evidence
+			var at int64
+			err := scan(&e.No, &e.Device, &e.Event, &at, &e.Status, &e.SaleID, &e.Fault.Code, &e.Fault.Field, &e.Fault.Message, &e.Payload)
+			e.At = instant(at)
+			list = append(list, e)
+			return err
+		}, most)
+	return list, err
+}
+
+// Mail counts the receipts of each device that wait for it.
+func (db *DB) Mail(ctx context.Context) (map[sale.DeviceID]int64, error) {
+	m := map[sale.DeviceID]int64{}
+	err := db.query(ctx, `SELECT d.device_id, count(*) FROM mailbox m JOIN device d ON d.no = m.device
+		WHERE m.delivered_at IS NULL GROUP BY m.device`, func(scan func(...any) error) error {
+		var id sale.DeviceID
+		var n int64
+		err := scan(&id, &n)
+		m[id] = n
+		return err
+	})
+	return m, err
+}

@@ -1,0 +1,251 @@
+// Package store keeps the site's journal in SQLite: rows and transactions, and
+// nothing about what they mean. It promises that what a method has returned
+// nil for is synced to disk, and that one event's failure never touches
+// another's. It is the only package that knows the SQLite driver.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// FileName is the database inside the data directory.
+const FileName = "edgegw.db"
+
+// Errors that callers test for.
+var (
+	ErrClosed = errors.New("the store is closed")
+	ErrExists = errors.New("there is one already")
+	ErrFull   = errors.New("no space left for the database")
+	// ErrNewer is given for a database of a later edgegw; nothing was written.
+	ErrNewer = errors.New("the database was written by a newer edgegw")
+)
+
+// Options are what a test may replace. The zero value is production.
+type Options struct {
+	Disk func(driver.Connector) driver.Connector // wraps every connection
+	Log  *slog.Logger
+	// ReadOnly opens for reading beside another process's writer.
+	ReadOnly bool
+}
+
+// DB is the journal: one writer and a pool of readers on one file.
+type DB struct {
+	path    string
+	log     *slog.Logger
+	read    *sql.DB
+	reads   statements
+	w       *writer
+	closing sync.Once
+	closed  error
+	fatal   chan struct{}
+	cause   error
+	once    sync.Once
+}
+
+// Open opens the journal in dir, made if absent, brings its schema up to date
+// and starts the writer. Close ends it.
+func Open(ctx context.Context, dir string, o Options) (*DB, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	path := filepath.Join(dir, FileName)
+	if err := createPrivate(path); err != nil {
+		return nil, err
+	}
+	db := &DB{path: path, log: o.Log, fatal: make(chan struct{})}
+	wrap := o.Disk
+	if wrap == nil {
+		wrap = func(c driver.Connector) driver.Connector { return c }
+	}
+	if !o.ReadOnly {
+		w, err := openWriter(ctx, wrap(connector{dsn: writerDSN(path)}), db)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", path, err)
+		}
+		db.w = w
+	}
+	db.read = sql.OpenDB(wrap(connector{dsn: readerDSN(path)}))
+	db.read.SetMaxOpenConns(4)
+	db.read.SetMaxIdleConns(4)
+	db.reads.db = db.read
+	if err := db.read.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open %s for reading: %w", path, err)
+	}
+	return db, nil
+}
+
+// createPrivate makes the file with mode 0600 before SQLite would make it with
+// another: -wal and -shm take the database's mode.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make the database: %w", err)
+	}
+	return f.Close() // safe: no other descriptor of it is open in this process yet
+}
+
+func writerDSN(path string) string {
+	return "file:" + path + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=trusted_schema(0)&_pragma=wal_autocheckpoint(1000)" +
+		"&_pragma=journal_size_limit(16777216)&_dqs=0"
+}
+
+func readerDSN(path string) string {
+	return "file:" + path + "?mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)&_pragma=temp_store(2)&_dqs=0"
+}
+
+// connector is SQLite's own, without the registry of database/sql.
+type connector struct{ dsn string }
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driver().Open(c.dsn) }
+func (c connector) Driver() driver.Driver                        { return &sqlite.Driver{} }
+
+// Failed is closed when the disk has failed in a way that leaves the file's
+// state unknown, such as a failed fsync. Nothing is accepted after it; the
+// process should end with Cause and start anew, because SQLite recovers from
+// what is really on the disk, and a second fsync may lie.
+func (db *DB) Failed() <-chan struct{} { return db.fatal }
+
+// Cause is why Failed is closed.
+func (db *DB) Cause() error { return db.cause }
+
+func (db *DB) fail(err error) {
+	db.once.Do(func() {
+		db.cause = err
+		close(db.fatal)
+	})
+}
+
+// Close ends the writer after what is queued, and closes the file. Safe twice.
+func (db *DB) Close() error {
+	db.closing.Do(func() {
+		var errs []error
+		if db.w != nil {
+			errs = append(errs, db.w.close())
+		}
+		if db.read != nil {
+			db.reads.close()
+			errs = append(errs, db.read.Close())
+		}
+		db.closed = errors.Join(errs...)
+	})
+	return db.closed
+}
+
+// statements prepares each text once for the pool of readers.
+type statements struct {
+	db *sql.DB
+	mu sync.Mutex
+	m  map[string]*sql.Stmt
+}
+
+func (s *statements) get(ctx context.Context, text string) (*sql.Stmt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.m[text]; st != nil {
+		return st, nil
+	}
+	st, err := s.db.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if s.m == nil {
+		s.m = map[string]*sql.Stmt{}
+	}
+	s.m[text] = st
+	return st, nil
+}
+
+func (s *statements) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.m {
+		st.Close()
+	}
+	s.m = nil
+}
+
+// query runs a SELECT on the pool and calls row for each of its rows.
+func (db *DB) query(ctx context.Context, text string, row func(scan func(...any) error) error, args ...any) error {
+	st, err := db.reads.get(ctx, text)
+	if err != nil {
+		return err
+	}
+	rows, err := st.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// queryOne runs a SELECT of at most one row; sql.ErrNoRows if there is none.
+func (db *DB) queryOne(ctx context.Context, text string, args []any, into ...any) error {
+	st, err := db.reads.get(ctx, text)
+	if err != nil {
+		return err
+	}
+	return st.QueryRowContext(ctx, args...).Scan(into...)
+}
+
+// primary gives SQLite's primary result code of err, 0 for other errors.
+func primary(err error) int {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return 0
+	}
+	return e.Code() & 0xff
+}
+
+// explain turns SQLite's words into ours where callers decide by them.
+func explain(err error) error {
+	switch primary(err) {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// deadly reports errors after which the state of the file is not known.
+func deadly(err error) bool {
+	switch primary(err) {
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return true
+	}
+	return false
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func instant(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}

@@ -1,0 +1,349 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"edgegw/sale"
+)
+
+// A batch holds what waits, up to this many jobs. It never waits for more:
+// batches form by themselves while the one before is being synced.
+const maxBatch = 1024
+
+// job is one change: all of it or nothing, whatever becomes of its neighbours
+// in the batch.
+//
+// do changes the writer's caches only after its last statement, so that a job
+// that fails leaves nothing behind in them.
+type job struct {
+	do    func(*tx) error
+	after func(error) // once, after the commit that holds the change, or its failure
+}
+
+// writer is the one connection that writes. Its goroutine owns all its fields
+// but jobs and the life cycle.
+type writer struct {
+	db    *DB
+	conn  driver.Conn
+	stmts map[string]driver.Stmt
+	args  []driver.NamedValue
+	jobs  chan job
+	quit  chan struct{}
+	done  chan struct{}
+	mu    sync.RWMutex // guards stopped against a send on jobs
+	ended bool
+	next  int64 // number of the next event
+	rows  cache
+	dirty map[int64]*tally
+}
+
+func openWriter(ctx context.Context, c driver.Connector, db *DB) (*writer, error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{db: db, conn: conn, stmts: map[string]driver.Stmt{}, jobs: make(chan job, maxBatch),
+		quit: make(chan struct{}), done: make(chan struct{}), dirty: map[int64]*tally{}}
+	if err := w.prepareFile(); err != nil {
+		w.release()
+		return nil, err
+	}
+	go w.run()
+	return w, nil
+}
+
+// prepareFile asserts what promise 1 rests on, migrates and fills the caches.
+func (w *writer) prepareFile() error {
+	t := &tx{w}
+	for _, must := range []struct {
+		pragma string
+		value  driver.Value
+	}{{"journal_mode", "wal"}, {"synchronous", int64(2)}, {"foreign_keys", int64(1)}} {
+		got, err := t.value("PRAGMA " + must.pragma)
+		if err != nil {
+			return err
+		}
+		if got != must.value {
+			return fmt.Errorf("PRAGMA %s is %v, not %v: an acknowledgement would not mean that a sale is on disk",
+				must.pragma, got, must.value)
+		}
+	}
+	if err := w.migrate(t); err != nil {
+		return err
+	}
+	return w.rows.load(t, &w.next)
+}
+
+// submit queues a job; it blocks while the queue is full, which is the
+// back-pressure that reaches the devices. after is called exactly once.
+func (w *writer) submit(ctx context.Context, j job) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.ended {
+		j.after(ErrClosed)
+		return
+	}
+	select {
+	case w.jobs <- j:
+	case <-ctx.Done():
+		j.after(context.Cause(ctx))
+	case <-w.db.fatal:
+		j.after(w.db.cause)
+	}
+}
+
+// change runs one job and waits for its commit. It waits even when ctx ends:
+// what was submitted may be committed, and the caller must know.
+func (db *DB) change(ctx context.Context, do func(*tx) error) error {
+	end := make(chan error, 1)
+	db.w.submit(ctx, job{do: do, after: func(err error) { end <- err }})
+	return <-end
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	batch := make([]job, 0, maxBatch)
+	for {
+		select {
+		case j := <-w.jobs:
+			batch = append(batch[:0], j)
+		case <-w.quit:
+			select {
+			case j := <-w.jobs: // what was queued before the end is still carried out
+				batch = append(batch[:0], j)
+			default:
+				return
+			}
+		}
+	drain:
+		for len(batch) < maxBatch {
+			select {
+			case j := <-w.jobs:
+				batch = append(batch, j)
+			default:
+				break drain
+			}
+		}
+		w.commit(batch)
+		clear(batch)
+	}
+}
+
+// commit carries out a batch in one transaction.
+func (w *writer) commit(batch []job) {
+	select {
+	case <-w.db.fatal:
+		for _, j := range batch {
+			j.after(w.db.cause)
+		}
+		return
+	default:
+	}
+	errs, err := w.transact(batch)
+	if err != nil {
+		err = explain(err)
+		if deadly(err) {
+			w.db.fail(fmt.Errorf("write %s: %w", w.db.path, err))
+		}
+	}
+	for i, j := range batch {
+		if err != nil {
+			j.after(err)
+		} else {
+			j.after(errs[i])
+		}
+	}
+}
+
+// transact gives each job's own error, or the one that undid them all.
+func (w *writer) transact(batch []job) (errs []error, err error) {
+	t := &tx{w}
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.rollback(t))
+		}
+	}()
+	errs = make([]error, len(batch))
+	for i, j := range batch {
+		if errs[i], err = w.one(t, j); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.flush(t); err != nil {
+		return nil, err
+	}
+	if _, err := t.exec("COMMIT"); err != nil {
+		return nil, err
+	}
+	return errs, nil
+}
+
+// one runs a job inside its own savepoint, so that a bad row fails alone.
+func (w *writer) one(t *tx, j job) (own, all error) {
+	if _, err := t.exec("SAVEPOINT job"); err != nil {
+		return nil, err
+	}
+	own = w.guard(t, j)
+	if own != nil {
+		if deadly(own) {
+			return nil, own
+		}
+		if _, err := t.exec("ROLLBACK TO job"); err != nil {
+			return nil, err // a full disk may have ended the transaction itself
+		}
+	}
+	_, all = t.exec("RELEASE job")
+	return explain(own), all
+}
+
+// guard keeps a panic in one job from taking the batch with it unanswered.
+func (w *writer) guard(t *tx, j job) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("change the journal: %v", r)
+		}
+	}()
+	return j.do(t)
+}
+
+// rollback undoes the transaction and reads again what was cached of it.
+func (w *writer) rollback(t *tx) error {
+	_, err := t.exec("ROLLBACK")
+	if primary(err) != 0 && !deadly(err) {
+		err = nil // SQLite had ended the transaction by itself
+	}
+	clear(w.dirty)
+	return errors.Join(err, w.rows.load(t, &w.next))
+}
+
+func (w *writer) close() error {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	close(w.quit)
+	<-w.done
+	return w.release()
+}
+
+func (w *writer) release() error {
+	for _, s := range w.stmts {
+		s.Close()
+	}
+	return w.conn.Close()
+}
+
+// tx runs statements of the transaction that is open. Times and texts are the
+// caller's; nothing here decides.
+type tx struct{ w *writer }
+
+func (t *tx) stmt(text string) (driver.Stmt, error) {
+	if s := t.w.stmts[text]; s != nil {
+		return s, nil
+	}
+	s, err := t.w.conn.Prepare(text)
+	if err != nil {
+		return nil, err
+	}
+	t.w.stmts[text] = s
+	return s, nil
+}
+
+func (t *tx) bind(args []any) []driver.NamedValue {
+	t.w.args = t.w.args[:0]
+	for i, a := range args {
+		switch v := a.(type) {
+		case int:
+			a = int64(v)
+		case uint8:
+			a = int64(v)
+		case bool:
+			a = int64(0)
+			if v {
+				a = int64(1)
+			}
+		case sale.Kind:
+			a = int64(v)
+		case sale.Step:
+			a = int64(v)
+		case sale.State:
+			a = int64(v)
+		case sale.Class:
+			a = int64(v)
+		}
+		t.w.args = append(t.w.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+	}
+	return t.w.args
+}
+
+// exec gives the number of rows changed.
+func (t *tx) exec(text string, args ...any) (int64, error) {
+	s, err := t.stmt(text)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.(driver.StmtExecContext).ExecContext(context.Background(), t.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// insert gives the number of the new row.
+func (t *tx) insert(text string, args ...any) (int64, error) {
+	s, err := t.stmt(text)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.(driver.StmtExecContext).ExecContext(context.Background(), t.bind(args))
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// query calls row for each row of a SELECT; its slice is only good until row
+// returns, its byte slices longer.
+func (t *tx) query(text string, row func([]driver.Value) error, args ...any) error {
+	s, err := t.stmt(text)
+	if err != nil {
+		return err
+	}
+	rows, err := s.(driver.StmtQueryContext).QueryContext(context.Background(), t.bind(args))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	dest := make([]driver.Value, len(rows.Columns()))
+	for {
+		if err := rows.Next(dest); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := row(dest); err != nil {
+			return err
+		}
+	}
+}
+
+// value gives the first column of the last row, nil if there is none.
+func (t *tx) value(text string, args ...any) (v driver.Value, err error) {
+	err = t.query(text, func(row []driver.Value) error {
+		v = row[0]
+		return nil
+	}, args...)
+	return v, err
+}
+
+func (t *tx) audit(at int64, who, what, subject, detail string) error {
+	_, err := t.exec(`INSERT INTO audit (at, who, what, subject, detail) VALUES (?, ?, ?, ?, ?)`, at, who, what, subject, detail)
+	return err
+}
