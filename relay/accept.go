@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"edgegw/sale"
+)
+
+// Accept takes one event: it understands, checks and renders it here, on the
+// connection's goroutine, and gives it to the journal. The verdict comes on
+// the channel once the journal's commit is synced or has failed. Accept blocks
+// while the journal is busy: that is the back-pressure.
+//
+// The messages of one device must come in the order it sent them.
+func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict {
+	out := make(chan sale.Verdict, 1)
+	ack := sale.Ack{Event: m.Kind, AcceptedAt: m.Received, Uplink: r.uplink.word()}
+	device, ok := r.roster.Device(m.Device)
+	if !ok {
+		out <- sale.Verdict{Err: fmt.Errorf("accept an event of %s: this device is unknown", m.Device)}
+		return out
+	}
+	event, fault := sale.Parse(m.Kind, m.Payload)
+	ack.SaleID = event.SaleID
+	if event.HasSeq {
+		seq := event.Seq
+		ack.Seq = &seq
+	}
+	currency := event.Currency
+	if fault == nil && currency == "" {
+		var err error
+		if currency, fault, err = r.currency(ctx, m.Device, event); err != nil {
+			out <- sale.Verdict{Err: err}
+			return out
+		}
+	}
+	if fault != nil {
+		r.journal.Refuse(ctx, sale.Refusal{Message: m, SaleID: event.SaleID, Status: sale.Quarantined, Fault: fault}, r.answer(out, ack))
+		return out
+	}
+	r.journal.Append(ctx, r.entry(m, event, device, currency), r.answer(out, ack))
+	return out
+}
+
+// entry renders the calls that the event would owe.
+func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency string) sale.Entry {
+	exp, _ := sale.Exponent(currency)
+	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Currency: currency}
+	if e.Kind.Opens() || e.CanOpen() {
+		x.Operation = r.o.Operation()
+		x.Opening = sale.Freeze(r.fiscal.Encode(e, d.Register, d, x.Operation, true, exp), m.Payload)
+	}
+	if !e.Kind.Opens() {
+		x.Calls = sale.Freeze(r.fiscal.Encode(e, d.Register, d, "", false, exp), m.Payload)
+	}
+	if e.Kind == sale.Start {
+		r.open.put(saleKey{m.Device, e.SaleID}, currency)
+	}
+	return x
+}
+
+// currency finds the currency of an event that leaves it to its start, and
+// makes the check that had to wait for it.
+func (r *Relay) currency(ctx context.Context, d sale.DeviceID, e *sale.Event) (string, *sale.Fault, error) {
+	key := saleKey{d, e.SaleID}
+	c, ok := r.open.get(key)
+	if !ok {
+		var err error
+		c, err = r.journal.Currency(ctx, d, e.SaleID)
+		if errors.Is(err, sale.ErrNone) {
+			_, fault := sale.Record{}.Take(e)
+			return "", fault, nil
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("accept an event of %s: %w", d, err)
+		}
+	}
+	if e.Kind.Ends() {
+		r.open.drop(key)
+	}
+	exp, _ := sale.Exponent(c)
+	return c, e.CheckLines(exp), nil
+}
+
+// answer turns the journal's word into the verdict, and wakes the queue.
+func (r *Relay) answer(out chan<- sale.Verdict, ack sale.Ack) func(sale.Accepted, error) {
+	return func(a sale.Accepted, err error) {
+		if err == nil {
+			ack.Status, ack.Error = a.Status, a.Fault
+			if a.Register != "" {
+				r.Kick(a.Register)
+			}
+		}
+		out <- sale.Verdict{Ack: ack, Err: err}
+	}
+}
+
+type saleKey struct {
+	device sale.DeviceID
+	sale   string
+}
+
+// openSales remembers the currency of sales whose start came lately, because
+// the start may still be on its way to the disk when the next event comes.
+// What it has forgotten is read from the journal.
+type openSales struct {
+	mu       sync.Mutex
+	currency map[saleKey]string
+}
+
+// mostOpen bounds the memory; a site has a few open sales per device.
+const mostOpen = 20_000
+
+func (o *openSales) put(k saleKey, currency string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.currency) >= mostOpen {
+		clear(o.currency)
+	}
+	o.currency[k] = currency
+}
+
+func (o *openSales) get(k saleKey) (string, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c, ok := o.currency[k]
+	return c, ok
+}
+
+func (o *openSales) drop(k saleKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.currency, k)
+}

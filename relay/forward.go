@@ -1,0 +1,340 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"edgegw/sale"
+)
+
+// queue is the life of one register's queue while it has work. Its goroutine
+// owns failures and next.
+type queue struct {
+	again    bool          // guarded by Relay.mu: there was a kick since the last look
+	wake     chan struct{} // what the queue waits for may have ended
+	failures int           // in a row
+	probe    uint64        // its attempt is the uplink's probe
+	next     time.Time     // not before; with the monotonic clock, so a jump of the wall clock does not touch it
+}
+
+// Run forwards until ctx ends and every attempt under way has been recorded.
+// It returns nil then, and otherwise the failure of the journal that ended it.
+func (r *Relay) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	r.mu.Lock()
+	r.begin = func(id sale.RegisterID, q *queue) {
+		g.Go(func() error { return r.forward(ctx, id, q) })
+	}
+	r.mu.Unlock()
+	g.Go(func() error {
+		ids, err := r.journal.WithWork(ctx)
+		if err != nil {
+			return fmt.Errorf("look for waiting calls: %w", err)
+		}
+		for _, id := range ids {
+			r.Kick(id)
+		}
+		<-ctx.Done() // the group stays open for queues that get work later
+		r.mu.Lock()
+		r.begin = nil
+		r.mu.Unlock()
+		return nil
+	})
+	return g.Wait()
+}
+
+// Kick says that the register's queue has grown.
+func (r *Relay) Kick(id sale.RegisterID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.queues[id]; q != nil {
+		q.again = true
+		return
+	}
+	if r.begin == nil {
+		return // Run looks for waiting calls when it starts
+	}
+	q := &queue{wake: make(chan struct{}, 1)}
+	r.queues[id] = q
+	r.begin(id, q)
+}
+
+// Wake says that what blocked the register's queue may have ended: a new key,
+// a decision.
+func (r *Relay) Wake(id sale.RegisterID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.queues[id]; q != nil {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// LinkUp says that the uplink may be back: it is tried now.
+func (r *Relay) LinkUp() { r.uplink.kick() }
+
+// Uplink tells the state of the uplink.
+func (r *Relay) Uplink() UplinkState { return r.uplink.state() }
+
+// forward sends a register's calls in order, one at a time, until none waits.
+func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error {
+	first := true
+	for ctx.Err() == nil {
+		head, err := r.journal.Head(ctx, id)
+		switch {
+		case errors.Is(err, sale.ErrNone):
+			if r.idle(id, q) {
+				return nil
+			}
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if first {
+			first = false
+			q.resume(head)
+		}
+		if wait := time.Until(q.next); wait > 0 {
+			if r.rest(ctx, q, wait) {
+				q.next = time.Time{}
+			}
+			continue
+		}
+		if err := r.try(ctx, head, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle ends the queue's life, unless there was a kick in the meantime.
+func (r *Relay) idle(id sale.RegisterID, q *queue) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q.again {
+		q.again = false
+		return false
+	}
+	delete(r.queues, id)
+	return true
+}
+
+// resume takes over the wait that an earlier process wrote down in wall time.
+func (q *queue) resume(h sale.Head) {
+	q.failures = max(0, h.Attempts-1)
+	if wait := time.Until(h.NextAttempt); wait > 0 && !h.NextAttempt.IsZero() {
+		q.next = time.Now().Add(min(wait, sale.LongestWait))
+	}
+}
+
+// rest waits; it gives true if it was woken.
+func (r *Relay) rest(ctx context.Context, q *queue, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-q.wake:
+		return true
+	}
+	return false
+}
+
+// try makes at most one attempt of the call, when the site may send.
+func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
+	probe, err := r.uplink.enter(ctx)
+	if err != nil {
+		return nil // the relay ends
+	}
+	defer r.uplink.leave(probe)
+	q.probe = probe
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return nil
+	}
+	if r.bucket.Wait(ctx) != nil {
+		return nil
+	}
+	call := head.Call
+	if !call.InDoubtSince.IsZero() {
+		sendAgain, err := r.lookUp(ctx, &call, q)
+		if err != nil || !sendAgain {
+			return err
+		}
+	}
+	return r.attempt(ctx, call, q)
+}
+
+// lookUp reads back what became of a call in doubt and records it. again says
+// that the call must be sent: the same bytes under the same key.
+func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bool, err error) {
+	foreign, err := r.journal.Foreign(ctx, *call)
+	if err != nil {
+		return false, ignoreEnd(ctx, err)
+	}
+	answer, err := r.fiscal.Find(ctx, call.Register, call.Operation, call.SaleID, func(op string) bool { return foreign[op] })
+	var p *sale.Problem
+	judged := sale.Find(0)
+	switch {
+	case ctx.Err() != nil:
+		return false, nil
+	case err == nil:
+		r.reached()
+		judged = call.Judge(answer)
+	case errors.Is(err, sale.ErrNone):
+		r.reached()
+		judged = call.JudgeAbsent()
+	case errors.As(err, &p):
+	default:
+		return false, fmt.Errorf("look up sale %s: %w", call.SaleID, err)
+	}
+	switch judged {
+	case sale.Adopt:
+		answer.Adopted = true
+		return false, r.settle(ctx, sale.Outcome{Call: *call, Answer: &answer, At: time.Now()}, q)
+	case sale.Resend:
+		call.InDoubtSince = time.Time{}
+		return true, nil
+	case sale.Contradict:
+		p = &sale.Problem{Class: sale.Poison, Code: "contradiction", RequestID: answer.RequestID, Body: answer.Body,
+			Detail: "OpenFiskal's record of the operation and the gateway's cannot both be: state there is " + stateWord(answer)}
+	}
+	if p.Code == sale.CodeLookUpRefused {
+		if time.Since(call.InDoubtSince) < r.o.Window {
+			return true, nil // inside the window the service itself tells a repeated call
+		}
+		p = &sale.Problem{Class: sale.Poison, Code: "window_over", RequestID: p.RequestID,
+			Detail: "the call may have been carried out, cannot be looked up, and is too old to be sent again safely"}
+	}
+	return false, r.settle(ctx, r.outcome(*call, p, true, q), q)
+}
+
+func stateWord(a sale.Answer) string {
+	if a.State == "" {
+		return "absent"
+	}
+	return a.State
+}
+
+// attempt sends the call once. Its begin is on disk before its bytes leave, its
+// end whatever becomes of ctx: once the service has answered, a shutdown must
+// not make the gateway forget (law 2).
+func (r *Relay) attempt(ctx context.Context, call sale.Call, q *queue) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	on := context.WithoutCancel(ctx)
+	now := time.Now()
+	err := r.journal.Begin(on, sale.Attempt{Call: call, At: now, Next: now.Add(sale.SettleDelay)})
+	if errors.Is(err, sale.ErrNone) {
+		return nil // superseded by a newer update just now
+	}
+	if err != nil {
+		// Nothing was sent. A full disk may get room again.
+		r.log.Warn("an attempt cannot be noted", "register", call.Register, "cause", err)
+		q.next = time.Now().Add(backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
+		q.failures++
+		return nil
+	}
+	unresolved := !call.InDoubtSince.IsZero()
+	call.Attempts++
+	if !unresolved {
+		call.InDoubtSince = now
+	}
+	answer, err := r.fiscal.Do(on, call)
+	if err == nil {
+		r.reached()
+		return r.settle(ctx, sale.Outcome{Call: call, Answer: &answer, At: time.Now()}, q)
+	}
+	var p *sale.Problem
+	if !errors.As(err, &p) {
+		return fmt.Errorf("send %s of sale %s: %w", call.Step, call.SaleID, err)
+	}
+	return r.settle(ctx, r.outcome(call, p, unresolved, q), q)
+}
+
+// outcome turns a problem into what is recorded and waited for.
+func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *queue) sale.Outcome {
+	course := p.Course()
+	if p.Class == sale.Uplink {
+		if r.uplink.failed(p.Code, q.probe) {
+			r.log.Warn("the uplink is down", "code", p.Code, "detail", p.Detail)
+		}
+		r.fiscal.CloseIdle()
+	} else {
+		if p.Status != 0 {
+			r.reached()
+		}
+		wait := max(p.Least(), backoff(course.First, course.Most, q.failures, r.o.Jitter))
+		if course.Blocked {
+			wait = course.Most
+		}
+		if p.RetryAfter > 0 {
+			wait += r.o.Jitter(max(p.RetryAfter/4, time.Second/2)) // never all at the same moment
+		}
+		q.next = time.Now().Add(wait)
+		q.failures++
+	}
+	return sale.Outcome{Call: call, Problem: p, At: time.Now(), Next: q.next, InDoubt: course.InDoubt || unresolved, Blocked: course.Blocked}
+}
+
+// settle records an outcome. It does not give up while the disk is merely
+// full: the answer in hand is worth waiting for.
+func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) error {
+	record := context.WithoutCancel(ctx)
+	for failures := 0; ; failures++ {
+		posted, err := r.journal.Settle(record, o)
+		if err == nil {
+			r.settled(o, posted, q)
+			return nil
+		}
+		if errors.Is(err, sale.ErrNone) {
+			return fmt.Errorf("the queue of %s has moved under an attempt: %w", o.Call.Register, err)
+		}
+		r.log.Error("an outcome cannot be recorded", "register", o.Call.Register, "cause", err)
+		if r.rest(ctx, q, backoff(time.Second, 10*time.Second, failures, r.o.Jitter)); ctx.Err() != nil {
+			return nil // in doubt on disk: the next start looks it up
+		}
+	}
+}
+
+func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
+	if o.Answer != nil {
+		q.failures, q.next = 0, time.Time{}
+		if posted != "" {
+			r.o.Posted(posted)
+		}
+		return
+	}
+	level := r.log.Info
+	if o.Blocked {
+		level = r.log.Warn
+	}
+	level("a call was not confirmed", "register", o.Call.Register, "sale", o.Call.SaleID, "step", o.Call.Step,
+		"class", o.Problem.Class, "status", o.Problem.Status, "code", o.Problem.Code, "request_id", o.Problem.RequestID)
+}
+
+// reached notes an answer of any kind.
+func (r *Relay) reached() {
+	if r.uplink.reached() {
+		r.log.Info("the uplink is back")
+	}
+}
+
+// ignoreEnd forgets errors that only say that the relay ends.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,105 @@
+// Package relay is the engine: it accepts what devices report, forwards the
+// calls of each register in order, and hands receipts to the mailbox. It
+// promises that an accepted sale goes on until OpenFiskal has confirmed it,
+// whatever dies in between, and that nothing is sent again before somebody
+// looked whether it had arrived. It decides by sale's pure functions and
+// leaves disk, network and MQTT to the interfaces below.
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"edgegw/sale"
+)
+
+// Journal is what the relay needs from a disk. A nil error means synced.
+type Journal interface {
+	Append(ctx context.Context, e sale.Entry, done func(sale.Accepted, error))
+	Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepted, error))
+	Currency(ctx context.Context, d sale.DeviceID, saleID string) (string, error) // sale.ErrNone
+	Head(ctx context.Context, r sale.RegisterID) (sale.Head, error)               // sale.ErrNone
+	Begin(ctx context.Context, a sale.Attempt) error                              // sale.ErrNone: not the head any more
+	Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error)
+	WithWork(ctx context.Context) ([]sale.RegisterID, error)
+	// Foreign gives the operations of other sales of the register that have the
+	// same external id: two devices may count alike.
+	Foreign(ctx context.Context, c sale.Call) (map[string]bool, error)
+}
+
+// Fiscalizer is one generation of the OpenFiskal API. Errors are *sale.Problem.
+type Fiscalizer interface {
+	Encode(e *sale.Event, r sale.RegisterID, d sale.Device, operation string, open bool, exp int) []sale.Call
+	Do(ctx context.Context, c sale.Call) (sale.Answer, error)
+	// Find looks an operation up, by its id, then by the external id among those
+	// that foreign does not name; sale.ErrNone means that it provably is not there.
+	Find(ctx context.Context, r sale.RegisterID, operation, externalID string, foreign func(operation string) bool) (sale.Answer, error)
+	CloseIdle() // the next request makes a new connection
+}
+
+// Roster knows the site's devices.
+type Roster interface {
+	Device(d sale.DeviceID) (sale.Device, bool)
+}
+
+// Options tune a Relay. Zero fields take the contract's defaults.
+type Options struct {
+	Concurrency int           // requests under way at once, over all registers; 32
+	Window      time.Duration // openfiskal.idempotency_window; 20 h
+	Rate        int           // openfiskal.requests_per_second; 100
+	Jitter      Jitter
+	Operation   func() string // makes a client-made operation id, a UUID
+	Posted      func(sale.DeviceID)
+	Log         *slog.Logger
+}
+
+// Relay is one site's engine.
+type Relay struct {
+	o       Options
+	journal Journal
+	fiscal  Fiscalizer
+	roster  Roster
+	log     *slog.Logger
+
+	open   openSales
+	uplink *uplink
+	slots  chan struct{} // one per request under way
+	bucket *rate.Limiter // the site's: bursts of half a second's worth
+
+	mu     sync.Mutex
+	queues map[sale.RegisterID]*queue    // those with work
+	begin  func(sale.RegisterID, *queue) // starts a queue's goroutine; set while Run lives
+}
+
+// Jitter draws from [0, most).
+type Jitter func(most time.Duration) time.Duration
+
+// New builds a relay; Run brings it to life. Accept may be called before.
+func New(o Options, j Journal, f Fiscalizer, r Roster) *Relay {
+	if o.Concurrency <= 0 {
+		o.Concurrency = 32
+	}
+	if o.Window <= 0 {
+		o.Window = 20 * time.Hour
+	}
+	if o.Rate <= 0 {
+		o.Rate = 100
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration]
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Posted == nil {
+		o.Posted = func(sale.DeviceID) {}
+	}
+	return &Relay{o: o, journal: j, fiscal: f, roster: r, log: o.Log,
+		open: openSales{currency: map[saleKey]string{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
+		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}}
+}
