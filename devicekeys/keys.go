@@ -1,0 +1,299 @@
+package devicekeys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// keyPrefix begins every register key (OPENFISKAL.md, credentials).
+const keyPrefix = "ofk_reg_"
+
+// Bounds of a register key, in bytes.
+const (
+	leastKey = len(keyPrefix) + 1
+	mostKey  = 512
+)
+
+var keyFamily = regexp.MustCompile(`^ofk_[a-z]{1,16}_`)
+
+// CheckRegisterKey refuses what cannot be a register key, before it is stored or
+// sent. Its errors name what is wrong and never show the key. Whether it is a
+// live or a test key, and whether OpenFiskal takes it, is the caller's question.
+func CheckRegisterKey(key secret.Text) error {
+	b := key.Reveal()
+	switch {
+	case len(b) == 0:
+		return errors.New("the register key is empty")
+	case strings.HasPrefix(string(b), "\xef\xbb\xbf"):
+		return errors.New("the register key begins with a byte order mark: save the file as UTF-8 without BOM")
+	}
+	for _, c := range b {
+		switch {
+		case c == '\n' || c == '\r':
+			return errors.New("the register key contains a line end")
+		case c == ' ' || c == '\t':
+			return errors.New("the register key contains a space")
+		case c < 0x20 || c == 0x7f:
+			return errors.New("the register key contains a control character")
+		case c > 0x7e:
+			return errors.New("the register key contains a character that is not ASCII")
+		}
+	}
+	if family := keyFamily.Find(b); !strings.HasPrefix(string(b), keyPrefix) {
+		if family != nil {
+			return fmt.Errorf("this is a key of the kind %s, but a register needs its own register key, which begins with %s", family, keyPrefix)
+		}
+		return fmt.Errorf("a register key begins with %s", keyPrefix)
+	}
+	if len(b) < leastKey || len(b) > mostKey {
+		return fmt.Errorf("the register key must be %d to %d characters long", leastKey, mostKey)
+	}
+	return nil
+}
+
+// KeyInfo is what may be shown of a register key.
+type KeyInfo struct {
+	Register sale.RegisterID
+	Version  int64
+	State    sale.KeyState
+	AddedAt  time.Time
+
+	// LastFour are its last four characters, so that a person can compare it with
+	// OpenFiskal's own list, which masks keys in the same way. A hash would not
+	// compare with anything there, and would let a weak key be guessed offline.
+	// Empty where the key is too short to give four away, or cannot be opened.
+	LastFour string
+}
+
+// showFrom is the length from which four characters give little away.
+const showFrom = len(keyPrefix) + 16
+
+// SetKey seals a key as the newest version of its register. state is active or
+// unverified, which take the place of what is there, or pending, which waits
+// beside it until SetKeyState promotes it.
+func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.Text, state sale.KeyState, by string) (KeyInfo, error) {
+	act := fmt.Sprintf("set key of register %q", string(register))
+	if !register.Valid() {
+		return KeyInfo{}, fmt.Errorf("%s: the register id must be 1 to 128 of A-Z, a-z, 0-9, _ and -", act)
+	}
+	if err := CheckRegisterKey(key); err != nil {
+		return KeyInfo{}, fmt.Errorf("%s: %w", act, err)
+	}
+	if state != sale.KeyStateActive && state != sale.KeyStateUnverified && state != sale.KeyStatePending {
+		return KeyInfo{}, fmt.Errorf("%s: a new key cannot be %q", act, string(state))
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	now := r.state.Load()
+	k := sale.SealedKey{Register: register, Version: 1, State: state, AddedAt: time.Now().UTC()}
+	if list := now.keys[register]; len(list) > 0 {
+		k.Version = list[0].Version + 1 // the newest is never retired, so no number comes twice
+	}
+	var err error
+	if k.Sealed, err = now.vault.seal(register, k.Version, key); err != nil {
+		return KeyInfo{}, fmt.Errorf("%s: %w", act, err)
+	}
+	if err := r.settle(ctx, act, r.rows.PutKey(ctx, k, by)); err != nil {
+		return KeyInfo{}, err
+	}
+	return now.vault.info(k), nil
+}
+
+// SetKeyState records what OpenFiskal said of a version. Active and unverified
+// retire the older versions.
+func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, version int64, state sale.KeyState, by string) error {
+	act := fmt.Sprintf("set state of key %d of register %q", version, string(register))
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	list := r.state.Load().keys[register]
+	i := slices.IndexFunc(list, func(k sale.SealedKey) bool { return k.Version == version })
+	switch {
+	case i < 0:
+		return fmt.Errorf("%s: %w", act, sale.ErrNone)
+	case state == sale.KeyStateRetired:
+		return fmt.Errorf("%s: a key retires when a newer one takes its place", act)
+	}
+	err := r.rows.SetKeyState(ctx, register, version, state, by)
+	if state == sale.KeyStateActive || state == sale.KeyStateUnverified {
+		// A crash in between leaves two in use; the newer one counts (inUse).
+		for _, older := range list[i+1:] {
+			if err == nil {
+				err = r.rows.SetKeyState(ctx, register, older.Version, sale.KeyStateRetired, by)
+			}
+		}
+	}
+	return r.settle(ctx, act, err)
+}
+
+// inUse picks the version to send with: the newest that is active or unverified,
+// else the newest that was refused, which a slow probe may find well again.
+func inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
+	for _, wanted := range [][]sale.KeyState{{sale.KeyStateActive, sale.KeyStateUnverified}, {sale.KeyStateRefused}} {
+		for _, k := range list {
+			if slices.Contains(wanted, k.State) {
+				return k, true
+			}
+		}
+	}
+	return sale.SealedKey{}, false
+}
+
+// Credential opens the key to send with, anew for each request, so that a
+// rotated key needs no restart. Without one it wraps sale.ErrNone; ErrNoKEK,
+// ErrWrongKEK and ErrSealBroken say that there is one that cannot be opened. The
+// caller owns the result and should wipe it.
+func (r *Ring) Credential(ctx context.Context, register sale.RegisterID) (secret.Text, error) {
+	now := r.state.Load()
+	k, ok := inUse(now.keys[register])
+	return now.opened(ctx, register, k, ok)
+}
+
+// Pending opens the key that waits to take the place of the one in use, for a
+// probe; without one it wraps sale.ErrNone.
+func (r *Ring) Pending(ctx context.Context, register sale.RegisterID) (secret.Text, int64, error) {
+	now := r.state.Load()
+	i := slices.IndexFunc(now.keys[register], func(k sale.SealedKey) bool { return k.State == sale.KeyStatePending })
+	if i < 0 {
+		return secret.Text{}, 0, fmt.Errorf("open pending key of register %q: %w", string(register), sale.ErrNone)
+	}
+	k := now.keys[register][i]
+	key, err := now.opened(ctx, register, k, true)
+	return key, k.Version, err
+}
+
+func (s *state) opened(ctx context.Context, register sale.RegisterID, k sale.SealedKey, ok bool) (secret.Text, error) {
+	err := ctx.Err()
+	var key secret.Text
+	if err == nil && !ok {
+		err = sale.ErrNone
+	}
+	if err == nil {
+		key, err = s.vault.open(k)
+	}
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("open key of register %q: %w", string(register), err)
+	}
+	return key, nil
+}
+
+// KeyInfo describes the key in use, or the pending one where none is.
+func (r *Ring) KeyInfo(register sale.RegisterID) (KeyInfo, error) {
+	now := r.state.Load()
+	list := now.keys[register]
+	k, ok := inUse(list)
+	switch {
+	case ok:
+		return now.vault.info(k), nil
+	case len(list) > 0:
+		return now.vault.info(list[0]), nil
+	}
+	return KeyInfo{}, fmt.Errorf("find key of register %q: %w", string(register), sale.ErrNone)
+}
+
+// KeyVersions describes all versions of a register that are not retired, the
+// newest first.
+func (r *Ring) KeyVersions(register sale.RegisterID) []KeyInfo {
+	now := r.state.Load()
+	list := []KeyInfo{}
+	for _, k := range now.keys[register] {
+		list = append(list, now.vault.info(k))
+	}
+	return list
+}
+
+func (v *vault) info(k sale.SealedKey) KeyInfo {
+	i := KeyInfo{Register: k.Register, Version: k.Version, State: k.State, AddedAt: k.AddedAt}
+	if key, err := v.open(k); err == nil {
+		if b := key.Reveal(); len(b) >= showFrom {
+			i.LastFour = string(b[len(b)-4:])
+		}
+		key.Wipe()
+	}
+	return i
+}
+
+// KeyProblem is a stored key that cannot be opened.
+type KeyProblem struct {
+	Register sale.RegisterID
+	Version  int64
+	Err      error // ErrNoKEK, ErrWrongKEK or ErrSealBroken
+}
+
+// Check opens every seal and lists those that stay shut, by register and
+// version: the gateway shows them as conditions.
+func (r *Ring) Check() []KeyProblem {
+	now := r.state.Load()
+	list := []KeyProblem{}
+	for _, keys := range now.keys {
+		for _, k := range keys {
+			key, err := now.vault.open(k)
+			if err != nil {
+				list = append(list, KeyProblem{Register: k.Register, Version: k.Version, Err: err})
+			}
+			key.Wipe()
+		}
+	}
+	slices.SortFunc(list, func(a, b KeyProblem) int {
+		if a.Register != b.Register {
+			return strings.Compare(string(a.Register), string(b.Register))
+		}
+		return int(a.Version - b.Version)
+	})
+	return list
+}
+
+// ChangeKEK seals every key anew under next, all or none. One that cannot be
+// opened is an error, and nothing changes.
+func (r *Ring) ChangeKEK(ctx context.Context, next KEK, rows Resealer, by string) error {
+	const act = "change key-encryption key"
+	to, err := newVault(next)
+	if err == nil && to == nil {
+		err = ErrNoKEK
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	now := r.state.Load()
+	var resealed []sale.SealedKey
+	for register, keys := range now.keys {
+		for _, k := range keys {
+			key, err := now.vault.open(k)
+			if err == nil {
+				k.Sealed, err = to.seal(register, k.Version, key)
+			}
+			key.Wipe()
+			if err != nil {
+				return fmt.Errorf("%s: register %q: %w", act, string(register), err)
+			}
+			resealed = append(resealed, k)
+		}
+	}
+	return r.settleKEK(ctx, act, to, rows.ReplaceKeys(ctx, resealed, by))
+}
+
+// settleKEK takes the vault that the rows are sealed with: after an error that
+// may be either.
+func (r *Ring) settleKEK(ctx context.Context, act string, to *vault, err error) error {
+	settled := r.settle(ctx, act, err)
+	next := *r.state.Load()
+	for _, keys := range next.keys {
+		if to.made(keys[0].Sealed) {
+			next.vault = to
+		}
+	}
+	if err == nil && settled == nil {
+		next.vault = to
+	}
+	r.state.Store(&next)
+	return settled
+}

@@ -1,0 +1,250 @@
+package devicekeys
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// Ring is the devices of a site and the keys of their registers. It keeps both
+// in memory, because logins must not wait for a disk; keys stay sealed there.
+type Ring struct {
+	rows   Rows
+	hash   hashFunc
+	nobody []byte // stands in for the hash of a device that is not there; no secret matches it
+
+	changing sync.Mutex
+	state    atomic.Pointer[state]
+}
+
+// state is one consistent view; it is replaced, never changed.
+type state struct {
+	devices map[sale.DeviceID]sale.Device
+	keys    map[sale.RegisterID][]sale.SealedKey // by version, the newest first
+	vault   *vault                               // nil without a KEK
+}
+
+// Open reads all rows. The zero KEK, or one that does not fit, is no error:
+// devices can log in, Credential says why there is no key, and Check lists the
+// registers concerned.
+func Open(ctx context.Context, rows Rows, kek KEK) (*Ring, error) {
+	v, err := newVault(kek)
+	if err != nil {
+		return nil, fmt.Errorf("open device keys: %w", err)
+	}
+	_, nobody, err := newSecret("")
+	if err != nil {
+		return nil, fmt.Errorf("open device keys: %w", err)
+	}
+	r := &Ring{rows: rows, hash: keyedHash, nobody: nobody}
+	r.state.Store(&state{vault: v})
+	if err := r.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Reload reads all rows again.
+func (r *Ring) Reload(ctx context.Context) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	return r.reload(ctx)
+}
+
+func (r *Ring) reload(ctx context.Context) error {
+	devices, err := r.rows.Devices(ctx)
+	if err != nil {
+		return fmt.Errorf("read devices: %w", err)
+	}
+	keys, err := r.rows.Keys(ctx)
+	if err != nil {
+		return fmt.Errorf("read register keys: %w", err)
+	}
+	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, vault: r.state.Load().vault}
+	for _, d := range devices {
+		next.devices[d.ID] = d
+	}
+	for _, k := range keys {
+		if k.State != sale.KeyStateRetired {
+			next.keys[k.Register] = append(next.keys[k.Register], k)
+		}
+	}
+	for _, list := range next.keys {
+		slices.SortFunc(list, func(a, b sale.SealedKey) int { return cmp.Compare(b.Version, a.Version) })
+	}
+	r.state.Store(next)
+	return nil
+}
+
+// settle ends a change. After an error nobody knows whether it was committed, so
+// memory is read anew: a device whose removal did reach the disk must not log in.
+func (r *Ring) settle(ctx context.Context, act string, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if readErr := r.reload(ctx); readErr != nil {
+		err = errors.Join(err, readErr)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	return nil
+}
+
+// NewDevice is what a technician says of a device.
+type NewDevice struct {
+	ID       sale.DeviceID
+	Register sale.RegisterID
+	Kind     string // one of sale.DeviceKinds; "" is pump
+	Label    string // for people, at most 100 characters
+}
+
+func (n NewDevice) check() error {
+	switch {
+	case !n.ID.Valid():
+		return fmt.Errorf("device id %q must be 1 to 63 of a-z, 0-9 and -, not begin with -, and not be %q", string(n.ID), string(sale.ReservedDevice))
+	case !n.Register.Valid():
+		return fmt.Errorf("register id %q must be 1 to 128 of A-Z, a-z, 0-9, _ and -", string(n.Register))
+	case strings.HasPrefix(string(n.Register), "ofk_"):
+		return errors.New("the register id looks like an API key (ofk_): a register id looks like reg_01HXYZ")
+	case !slices.Contains(sale.DeviceKinds, n.Kind):
+		return fmt.Errorf("kind %q must be one of %s", n.Kind, strings.Join(sale.DeviceKinds, ", "))
+	case !utf8.ValidString(n.Label) || utf8.RuneCountInString(n.Label) > 100 || strings.ContainsFunc(n.Label, unicode.IsControl):
+		return errors.New("the label must be at most 100 characters of UTF-8 without control characters")
+	}
+	return nil
+}
+
+// Add makes a device and gives its secret, the only time it is seen. A device
+// that is there already is ErrExists.
+func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, error) {
+	n.Kind = cmp.Or(n.Kind, sale.DeviceKinds[0])
+	if err := n.check(); err != nil {
+		return secret.Text{}, fmt.Errorf("add device: %w", err)
+	}
+	text, kept, err := newSecret(n.ID)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("add device %s: %w", n.ID, err)
+	}
+	d := sale.Device{ID: n.ID, Register: n.Register, Kind: n.Kind, Label: n.Label, SecretHash: kept, CreatedAt: time.Now().UTC()}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	act := "add device " + string(n.ID)
+	if _, there := r.state.Load().devices[n.ID]; there {
+		return secret.Text{}, fmt.Errorf("%s: %w", act, ErrExists)
+	}
+	if err := r.rows.AddDevice(ctx, d, by); err != nil {
+		return secret.Text{}, r.settle(ctx, act, err)
+	}
+	r.remember(d)
+	return text, nil
+}
+
+// remember puts a committed device into memory.
+func (r *Ring) remember(d sale.Device) {
+	next := *r.state.Load()
+	next.devices = maps.Clone(next.devices)
+	next.devices[d.ID] = d
+	r.state.Store(&next)
+}
+
+// List gives all devices by their id, without what is kept of their secrets.
+func (r *Ring) List() []sale.Device {
+	devices := r.state.Load().devices
+	list := make([]sale.Device, 0, len(devices))
+	for _, d := range devices {
+		d.SecretHash = nil
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b sale.Device) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Get gives one device, without what is kept of its secret.
+func (r *Ring) Get(id sale.DeviceID) (sale.Device, error) {
+	d, ok := r.state.Load().devices[id]
+	if !ok {
+		return sale.Device{}, fmt.Errorf("find device %q: %w", string(id), sale.ErrNone)
+	}
+	d.SecretHash = nil
+	return d, nil
+}
+
+// Disable refuses further logins of a device; to end its connection is the
+// caller's part.
+func (r *Ring) Disable(ctx context.Context, id sale.DeviceID, by string) error {
+	return r.update(ctx, id, "device disabled", by, func(d *sale.Device) { d.Disabled = true })
+}
+
+// Enable ends Disable.
+func (r *Ring) Enable(ctx context.Context, id sale.DeviceID, by string) error {
+	return r.update(ctx, id, "device enabled", by, func(d *sale.Device) { d.Disabled = false })
+}
+
+// Password gives a device a new secret; the old one ends at once.
+func (r *Ring) Password(ctx context.Context, id sale.DeviceID, by string) (secret.Text, error) {
+	return r.renewSecret(ctx, id, "device secret renewed", by)
+}
+
+// Replace is for new hardware in an old place: a new secret, the same id and
+// register, so that its queue and receipts go on. A client certificate that the
+// old hardware may hold is not ended by it; disable the device for that.
+func (r *Ring) Replace(ctx context.Context, id sale.DeviceID, by string) (secret.Text, error) {
+	return r.renewSecret(ctx, id, "device replaced", by)
+}
+
+func (r *Ring) renewSecret(ctx context.Context, id sale.DeviceID, what, by string) (secret.Text, error) {
+	text, kept, err := newSecret(id)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("update device %q: %w", string(id), err)
+	}
+	if err := r.update(ctx, id, what, by, func(d *sale.Device) { d.SecretHash = kept }); err != nil {
+		return secret.Text{}, err
+	}
+	return text, nil
+}
+
+func (r *Ring) update(ctx context.Context, id sale.DeviceID, what, by string, change func(*sale.Device)) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	act := fmt.Sprintf("update device %q", string(id))
+	d, ok := r.state.Load().devices[id]
+	if !ok {
+		return fmt.Errorf("%s: %w", act, sale.ErrNone)
+	}
+	change(&d)
+	if err := r.rows.UpdateDevice(ctx, d, what, by); err != nil {
+		return r.settle(ctx, act, err)
+	}
+	r.remember(d)
+	return nil
+}
+
+// Remove forgets a device. The key of its register stays: calls may be waiting.
+func (r *Ring) Remove(ctx context.Context, id sale.DeviceID, by string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	act := fmt.Sprintf("remove device %q", string(id))
+	if _, ok := r.state.Load().devices[id]; !ok {
+		return fmt.Errorf("%s: %w", act, sale.ErrNone)
+	}
+	if err := r.rows.RemoveDevice(ctx, id, by); err != nil {
+		return r.settle(ctx, act, err)
+	}
+	next := *r.state.Load()
+	next.devices = maps.Clone(next.devices)
+	delete(next.devices, id)
+	r.state.Store(&next)
+	return nil
+}
