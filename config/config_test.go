@@ -34,11 +34,15 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.origins = nil
+	if !got.OpenFiskal.Proxy.Equal(secret.FromString("system")) {
+		t.Error("openfiskal.proxy is not system")
+	}
+	got.OpenFiskal.Proxy = secret.Text{} // DeepEqual holds no two functions equal
 	want := Config{
 		Site:    Site{Name: "forecourt-3"},
 		DataDir: "./data",
 		MQTT:    MQTT{TLSListen: ":8883", MaxConnections: 10000, MaxConnectionsPerAddress: 5000, MaxPacketBytes: 65536, MessagesPerSecond: 50},
-		OpenFiskal: OpenFiskal{BaseURL: "https://api.openfiskal.com/v1", Proxy: secret.FromString("system"), Timeout: 10 * time.Second,
+		OpenFiskal: OpenFiskal{BaseURL: "https://api.openfiskal.com/v1", Timeout: 10 * time.Second,
 			Concurrency: 32, RequestsPerSecond: 100, IdempotencyWindow: 20 * time.Hour, OnRejected: StepOver},
 		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
 		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour},

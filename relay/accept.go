@@ -51,10 +51,10 @@ func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency str
 	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Currency: currency}
 	if e.Kind.Opens() || e.CanOpen() {
 		x.Operation = r.o.Operation()
-		x.Opening = sale.Freeze(r.fiscal.Encode(e, d.Register, d, x.Operation, true, exp), m.Payload)
+		x.Opening = sale.Freeze(r.encoder.Encode(e, d.Register, d, x.Operation, true, exp), m.Payload)
 	}
 	if !e.Kind.Opens() {
-		x.Calls = sale.Freeze(r.fiscal.Encode(e, d.Register, d, "", false, exp), m.Payload)
+		x.Calls = sale.Freeze(r.encoder.Encode(e, d.Register, d, "", false, exp), m.Payload)
 	}
 	if e.Kind == sale.Start {
 		r.open.put(saleKey{m.Device, e.SaleID}, currency)

@@ -269,6 +269,7 @@ func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *que
 	if p.Class == sale.Uplink {
 		if r.uplink.failed(p.Code, q.probe) {
 			r.log.Warn("the uplink is down", "code", p.Code, "detail", p.Detail)
+			r.o.Changed(r.uplink.state())
 		}
 		r.fiscal.CloseIdle()
 	} else {
@@ -328,6 +329,7 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 func (r *Relay) reached() {
 	if r.uplink.reached() {
 		r.log.Info("the uplink is back")
+		r.o.Changed(r.uplink.state())
 	}
 }
 

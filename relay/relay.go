@@ -32,9 +32,13 @@ type Journal interface {
 	Foreign(ctx context.Context, c sale.Call) (map[string]bool, error)
 }
 
-// Fiscalizer is one generation of the OpenFiskal API. Errors are *sale.Problem.
-type Fiscalizer interface {
+// Encoder renders the calls an event owes, in one generation of the API.
+type Encoder interface {
 	Encode(e *sale.Event, r sale.RegisterID, d sale.Device, operation string, open bool, exp int) []sale.Call
+}
+
+// Service is OpenFiskal: one request per call. Errors are *sale.Problem.
+type Service interface {
 	Do(ctx context.Context, c sale.Call) (sale.Answer, error)
 	// Find looks an operation up, by its id, then by the external id among those
 	// that foreign does not name; sale.ErrNone means that it provably is not there.
@@ -53,8 +57,9 @@ type Options struct {
 	Window      time.Duration // openfiskal.idempotency_window; 20 h
 	Rate        int           // openfiskal.requests_per_second; 100
 	Jitter      Jitter
-	Operation   func() string // makes a client-made operation id, a UUID
-	Posted      func(sale.DeviceID)
+	Operation   func() string       // makes a client-made operation id, a UUID
+	Posted      func(sale.DeviceID) // a receipt was put into the device's mailbox
+	Changed     func(UplinkState)   // the uplink went down or came back
 	Log         *slog.Logger
 }
 
@@ -62,7 +67,8 @@ type Options struct {
 type Relay struct {
 	o       Options
 	journal Journal
-	fiscal  Fiscalizer
+	encoder Encoder
+	fiscal  Service
 	roster  Roster
 	log     *slog.Logger
 
@@ -80,7 +86,7 @@ type Relay struct {
 type Jitter func(most time.Duration) time.Duration
 
 // New builds a relay; Run brings it to life. Accept may be called before.
-func New(o Options, j Journal, f Fiscalizer, r Roster) *Relay {
+func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	if o.Concurrency <= 0 {
 		o.Concurrency = 32
 	}
@@ -99,7 +105,10 @@ func New(o Options, j Journal, f Fiscalizer, r Roster) *Relay {
 	if o.Posted == nil {
 		o.Posted = func(sale.DeviceID) {}
 	}
-	return &Relay{o: o, journal: j, fiscal: f, roster: r, log: o.Log,
+	if o.Changed == nil {
+		o.Changed = func(UplinkState) {}
+	}
+	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
 		open: openSales{currency: map[saleKey]string{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
 		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}}
 }

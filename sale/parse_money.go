@@ -91,8 +91,12 @@ func (p *parser) tax(l *Line) *Fault {
 		}
 		return p.s.skip()
 	})
-	if f == nil && !rate {
+	switch {
+	case f != nil:
+	case !rate:
 		f = missing("rate")
+	case l.TaxCategory == nil:
+		f = missing("category")
 	}
 	return f
 }

@@ -84,6 +84,7 @@ func TestParseNamesTheFault(t *testing.T) {
 		{"quantity NaN", Whole, `"42.37"`, `NaN`, "/line_items/0/quantity", "wrong_type"},
 		{"no tax", Whole, `"tax"`, `"vat"`, "/line_items/0/tax", "missing"},
 		{"no tax rate", Whole, `"rate"`, `"percent"`, "/line_items/0/tax/rate", "missing"},
+		{"no tax category", Whole, `"category"`, `"class"`, "/line_items/0/tax/category", "missing"},
 		{"amount twice", Whole, `"quantity":"42.37"`, `"amount":1,"quantity":"42.37"`, "/line_items/0/amount", "repeated"},
 		{"sale id twice", Whole, `"sale_id":"s1"`, `"sale_id":"s1","sale_id":"s2"`, "/sale_id", "repeated"},
 		{"unknown method", Whole, `"method":"card"`, `"method":"beads"`, "/payments/0/method", "invalid"},

@@ -180,7 +180,13 @@ func (db *DB) PutKey(ctx context.Context, k sale.SealedKey, by string) error {
 	return nil
 }
 
+// retire puts versions below one out of use. The queue that the old key may
+// have blocked is due at once, also for a process that starts after this one
+// died.
 func (t *tx) retire(register, below int64) error {
+	if _, err := t.exec(`UPDATE queue SET next_attempt = 0 WHERE register = ? AND blocked_since > 0`, register); err != nil {
+		return err
+	}
 	_, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND version < ? AND state <> 'retired'`,
 		register, below)
 	return err
@@ -198,6 +204,9 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 		if err != nil {
 			return err
 		}
+		if n == 0 && s == sale.KeyStateRetired {
+			return nil // retired with the promotion of a newer one
+		}
 		if n == 0 {
 			return sale.ErrNone
 		}
@@ -210,6 +219,28 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 	})
 	if err != nil {
 		return fmt.Errorf("change the key of %s: %w", r, err)
+	}
+	return nil
+}
+
+// ReplaceKeys replaces the sealed bytes of keys that are there, all or none:
+// the change of the KEK.
+func (db *DB) ReplaceKeys(ctx context.Context, keys []sale.SealedKey, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		for _, k := range keys {
+			n, err := t.exec(`UPDATE register_key SET sealed = ? WHERE register = ? AND version = ? AND state <> 'retired'`,
+				nonNil(k.Sealed), t.w.rows.registers[k.Register], k.Version)
+			if err == nil && n == 0 {
+				err = fmt.Errorf("key %d of %s: %w", k.Version, k.Register, sale.ErrNone)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return t.audit(millis(time.Now()), by, "register keys sealed anew", "", fmt.Sprintf("%d keys", len(keys)))
+	})
+	if err != nil {
+		return fmt.Errorf("seal the keys anew: %w", err)
 	}
 	return nil
 }

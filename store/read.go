@@ -167,3 +167,9 @@ func (db *DB) Mail(ctx context.Context) (map[sale.DeviceID]int64, error) {
 	})
 	return m, err
 }
+
+// CountRefused counts the evidence.
+func (db *DB) CountRefused(ctx context.Context) (n int64, err error) {
+	err = db.queryOne(ctx, `SELECT count(*) FROM refused`, nil, &n)
+	return n, err
+}
