@@ -2,8 +2,12 @@ package sale
 
 import (
 	"bytes"
+	"hash/crc32"
+	"strings"
 	"testing"
 )
+
+const goldenText = 0xafb7cc6b
 
 func TestTake(t *testing.T) {
 	open := Record{No: 1, Currency: "EUR", State: Waiting, Opened: Start}
@@ -114,5 +118,65 @@ func TestIdentifiers(t *testing.T) {
 		if id.Valid() != want {
 			t.Errorf("RegisterID(%q).Valid() = %v", id, !want)
 		}
+	}
+}
+
+func TestFrozenCallsAreDifferencesToTheEvent(t *testing.T) {
+	raw := []byte(strings.Replace(completeJSON, "Super", "Super with a rather long description of its own", 1))
+	calls := []Call{{Step: StepUpdate, Method: "PATCH", Path: "/sales/{operation}", IdempotencyKey: "0192f1de-7c1a-4b3e-9c51-6f0f6d1d2a10",
+		Body: append([]byte(`{"occurred_at":"2026-11-22T08:33:00+01:00","line_items":`), raw[100:]...)}}
+	frozen := Freeze(calls, raw)
+	if len(frozen) > len(calls[0].Body)/2 {
+		t.Errorf("%d bytes for a body of %d", len(frozen), len(calls[0].Body))
+	}
+	got, err := Thaw(frozen, raw)
+	if err != nil || !bytes.Equal(got[0].Body, calls[0].Body) {
+		t.Errorf("thawed %s, %v", got[0].Body, err)
+	}
+	other := bytes.Replace(raw, []byte("7622"), []byte("7623"), 1)
+	if _, err := Thaw(frozen, other); err == nil {
+		t.Error("calls were put together from other bytes than the device's")
+	}
+}
+
+// frozenText is part of the stored form: a changed byte makes every waiting
+// call unreadable.
+func TestFrozenTextNeverChanges(t *testing.T) {
+	if got := crc32.Checksum([]byte(frozenText), castagnoli); got != goldenText {
+		t.Errorf("frozenText has changed: its checksum is %#x; add a version instead", got)
+	}
+}
+
+func FuzzFreeze(f *testing.F) {
+	f.Add([]byte(completeJSON), []byte(startJSON), 3)
+	f.Add([]byte(`{"id":"","external_id":""`), []byte{}, 1)
+	f.Fuzz(func(t *testing.T, body, raw []byte, n int) {
+		if len(raw) > MaxPayload {
+			return
+		}
+		calls := make([]Call, n&3)
+		for i := range calls {
+			calls[i] = Call{Index: i, Step: Step(i), Method: "POST", Path: string(body), Body: body, IdempotencyKey: "k"}
+		}
+		got, err := Thaw(Freeze(calls, raw), raw)
+		if err != nil || len(got) != len(calls) {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if !bytes.Equal(got[i].Body, body) || got[i].Path != string(body) {
+				t.Fatalf("call %d: %q", i, got[i].Body)
+			}
+		}
+		Thaw(body, raw) // must not panic
+		Thaw(append([]byte{frozenVersion, 0, 0, 0, 0}, body...), raw)
+	})
+}
+
+func BenchmarkFreeze(b *testing.B) {
+	raw := []byte(completeJSON)
+	calls := []Call{{Method: "POST", Body: raw[:400]}, {Method: "PATCH", Body: raw}, {Method: "POST", Body: raw[300:]}}
+	b.ReportAllocs()
+	for b.Loop() {
+		Freeze(calls, raw)
 	}
 }
