@@ -1,0 +1,211 @@
+package fiscal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// Keys gives the credential of a register. It is asked for each request, so
+// that a rotated key needs no restart; an error or an empty key means that
+// there is none to send.
+type Keys interface {
+	Credential(ctx context.Context, r sale.RegisterID) (secret.Text, error)
+}
+
+// Options of a Client.
+type Options struct {
+	BaseURL   string            // with the version, e.g. https://api.openfiskal.com/v1; http:// for loopback only
+	Transport http.RoundTripper // nil means NewTransport of the zero options
+	Timeout   time.Duration     // of one request from dialling to the last byte; 0 means 10 s
+	Version   string            // of this program, for the User-Agent; "" means dev
+}
+
+// Client speaks to one OpenFiskal. It is safe for concurrent use.
+type Client struct {
+	base      url.URL
+	transport http.RoundTripper
+	timeout   time.Duration
+	agent     string
+	keys      Keys
+
+	// clientIDs is set while the service is known to take the client-made id of
+	// a start: then an operation with another client-made id is another sale.
+	clientIDs atomic.Bool
+}
+
+// New makes a client. The error names what is wrong with the base URL.
+func New(o Options, k Keys) (*Client, error) {
+	base, err := parseBase(o.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("read OpenFiskal base URL: %w", err)
+	}
+	if k == nil {
+		return nil, errors.New("make OpenFiskal client: no keys")
+	}
+	c := &Client{base: *base, transport: o.Transport, timeout: o.Timeout, agent: "edgegw/dev", keys: k}
+	if c.transport == nil {
+		c.transport = NewTransport(TransportOptions{})
+	}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	if o.Version != "" {
+		c.agent = "edgegw/" + o.Version
+	}
+	return c, nil
+}
+
+// parseBase refuses everything a key must not be sent to.
+func parseBase(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, errors.New("it is not a URL") // the cause repeats the text, which may carry a password
+	}
+	switch {
+	case u.Host == "" || u.Hostname() == "":
+		return nil, errors.New("it has no host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("it must be scheme, host and path only")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, errors.New("http:// is for loopback only: use https://")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("its scheme must be https")
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	if u.RawPath != "" || u.Path != "" && !plainPath(u.Path) {
+		return nil, errors.New("its path must be plain, such as /v1")
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// plainPath accepts what stands in a path for itself: neither PathEscape nor
+// JoinPath makes "..", "?" or "%2e" harmless (FAULTS.md H3).
+func plainPath(p string) bool {
+	if !strings.HasPrefix(p, "/") {
+		return false
+	}
+	for part := range strings.SplitSeq(p[1:], "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+		for i := 0; i < len(part); i++ {
+			c := part[i]
+			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// CloseIdle drops idle connections, so that the next request makes a new one:
+// for after an uplink failure, which kept-alive connections do not survive.
+func (c *Client) CloseIdle() {
+	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// Do sends a call once. The error is a *sale.Problem, or nil where the service
+// confirmed the call with an operation in the state the step leads to.
+func (c *Client) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
+	p := purpose{step: call.Step, replay: call.Attempts > 1}
+	path := call.URLPath()
+	if !plainPath(path) || call.Method != http.MethodPost && call.Method != http.MethodPatch {
+		return sale.Answer{}, &sale.Problem{Class: sale.Poison, Code: "bad_path", Detail: "the call has no path that can be sent"}
+	}
+	r, problem := c.send(ctx, call.Register, request{method: call.Method, path: path, idempotencyKey: call.IdempotencyKey, body: call.Body})
+	if problem != nil {
+		return sale.Answer{}, problem
+	}
+	answer, fault := sale.Answer{}, r.fault()
+	if r.status/100 == 2 && fault == "" {
+		answer, fault = check(r, call)
+	}
+	if problem := classify(r, p, fault); problem != nil {
+		return sale.Answer{}, problem
+	}
+	if call.Step == sale.StepStart && isUUID(call.Operation) {
+		c.clientIDs.Store(answer.Operation == call.Operation)
+	}
+	return answer, nil
+}
+
+// check reads a 2xx: whole JSON with id and state (decision 6), of the
+// operation that was asked for, in the state the step leads to. Anything else
+// is not a confirmation but something between us and the service.
+func check(r reply, call sale.Call) (sale.Answer, string) {
+	answer, err := sale.ParseAnswer(r.status, r.requestID, r.body)
+	switch {
+	case err != nil:
+		return sale.Answer{}, codeUnreadable
+	case call.Step != sale.StepStart && answer.Operation != call.Operation:
+		return sale.Answer{}, codeOtherOperation
+	case answer.ExternalID != "" && call.SaleID != "" && answer.ExternalID != call.SaleID:
+		return sale.Answer{}, codeOtherOperation
+	case call.Step == sale.StepComplete && answer.State != sale.StateCompleted,
+		call.Step == sale.StepCancel && answer.State != sale.StateCancelled:
+		return sale.Answer{}, codeOtherState
+	}
+	return answer, ""
+}
+
+// send asks for the register's key and makes one request. The problem is set
+// where no answer came at all.
+func (c *Client) send(ctx context.Context, register sale.RegisterID, q request) (reply, *sale.Problem) {
+	key, err := c.keys.Credential(ctx, register)
+	switch {
+	case ctx.Err() != nil:
+		return reply{}, notSent(ctx.Err())
+	case err != nil || key.Empty():
+		// The cause is not repeated: it comes from where keys are handled.
+		return reply{}, &sale.Problem{Class: sale.KeyRefused, Code: "no_key", Detail: "there is no register key to send"}
+	}
+	return c.exchange(ctx, key, q)
+}
+
+// Probe asks read-only whether a key opens its register (decision 10). It gives
+// nil, or a *sale.Problem.
+func (c *Client) Probe(ctx context.Context, register sale.RegisterID, key secret.Text) error {
+	if !register.Valid() {
+		return &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
+	}
+	if key.Empty() {
+		return &sale.Problem{Class: sale.KeyRefused, Code: "no_key", Detail: "there is no register key to send"}
+	}
+	r, problem := c.exchange(ctx, key, request{method: http.MethodGet, path: registerPath(register)})
+	if problem != nil {
+		return problem
+	}
+	formed := r.isRegister
+	if r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed {
+		q := request{method: http.MethodGet, path: registerSalesPath(register), query: url.Values{"limit": {"1"}}}
+		if r, problem = c.exchange(ctx, key, q); problem != nil {
+			return problem
+		}
+		formed = func(sale.RegisterID) bool { _, ok := r.page(); return ok }
+	}
+	fault := r.fault()
+	if fault == "" && r.status/100 == 2 && !formed(register) {
+		fault = codeUnreadable
+	}
+	if problem := classify(r, purpose{probe: true}, fault); problem != nil {
+		return problem
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package fiscal
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// request is what one exchange sends.
+type request struct {
+	method, path   string
+	query          url.Values
+	idempotencyKey string
+	body           []byte
+}
+
+// reply is an answer as it was read. Its body is free of the key.
+type reply struct {
+	status     int
+	requestID  string
+	retryAfter time.Duration
+	location   string // scheme and host of a redirect
+	body       []byte
+	readErr    error // the body did not come whole
+}
+
+var errTooLong = errors.New("the answer is longer than 1 MiB")
+
+// exchange makes one request and reads the answer to its end. It uses the
+// transport itself: an http.Client would follow redirects and take the key
+// along to another host (FAULTS.md H2).
+func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (reply, *sale.Problem) {
+	if !validKey(key.Reveal()) {
+		return reply{}, &sale.Problem{Class: sale.KeyRefused, Code: "bad_key", Detail: "the register key holds characters that no key has"}
+	}
+	if err := ctx.Err(); err != nil {
+		return reply{}, notSent(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var w watch
+	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), key, q)
+	res, err := c.transport.RoundTrip(req)
+	if err != nil {
+		p := transportProblem(err, &w)
+		p.Detail = clean(string(scrub([]byte(p.Detail), key)), maxDetail)
+		return reply{}, p
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = errTooLong
+	}
+	return reply{
+		status:     res.StatusCode,
+		requestID:  clean(string(scrub([]byte(res.Header.Get(headerRequestID)), key)), maxToken),
+		retryAfter: retryAfter(res.Header),
+		location:   hostOf(string(scrub([]byte(res.Header.Get("Location")), key))),
+		body:       scrub(body, key),
+		readErr:    err,
+	}, nil
+}
+
+func (c *Client) newRequest(ctx context.Context, key secret.Text, q request) *http.Request {
+	u := c.base
+	u.Path += q.path
+	u.RawQuery = q.query.Encode()
+	req := (&http.Request{
+		Method: q.method, URL: &u, Host: u.Host, Header: http.Header{},
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+	req.Header[headerRegisterKey] = []string{string(key.Reveal())}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.agent)
+	if q.method == http.MethodGet {
+		return req
+	}
+	req.Header.Set(headerIdempotency, q.idempotencyKey)
+	req.Header.Set("Content-Type", "application/json")
+	// net/http sends a request with an Idempotency-Key again by itself when a
+	// kept-alive connection dies under it, if it can make the body again
+	// (FAULTS.md H1). So it must not be able to: GetBody stays nil, and there is
+	// a body also where it is empty, because no body can always be made again.
+	req.GetBody = nil
+	req.Body = io.NopCloser(bytes.NewReader(q.body))
+	req.ContentLength = int64(len(q.body))
+	return req
+}
+
+// watch learns from the transport whether a byte of the request may have left.
+type watch struct {
+	mu     sync.Mutex
+	asked  bool // for a connection
+	met    bool // a connection was there
+	secure bool // a TLS handshake began and did not end
+}
+
+func (w *watch) trace() *httptrace.ClientTrace {
+	set := func(f func()) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		f()
+	}
+	return &httptrace.ClientTrace{
+		GetConn:           func(string) { set(func() { w.asked = true }) },
+		GotConn:           func(httptrace.GotConnInfo) { set(func() { w.met = true }) },
+		TLSHandshakeStart: func() { set(func() { w.secure = true }) },
+		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { set(func() { w.secure = err != nil }) },
+	}
+}
+
+// state gives whether bytes can have left, and whether TLS had begun.
+func (w *watch) state() (mayHaveLeft, inHandshake bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.met || !w.asked, w.secure
+}
+
+// fault says what keeps the body from being read; "" means nothing.
+func (r reply) fault() string {
+	switch {
+	case r.readErr == nil:
+		return ""
+	case errors.Is(r.readErr, errTooLong):
+		return codeUnreadable
+	case timedOut(r.readErr):
+		return codeTimeout
+	}
+	return codeCut
+}
+
+// isRegister reports whether the body is the register that was asked for.
+func (r reply) isRegister(id sale.RegisterID) bool {
+	var v struct {
+		ID string `json:"id"`
+	}
+	return json.Unmarshal(r.body, &v) == nil && v.ID == string(id)
+}
+
+// validKey refuses what cannot be in a header (FAULTS.md F59).
+func validKey(k []byte) bool {
+	for _, c := range k {
+		if c <= 0x20 || c >= 0x7f {
+			return false
+		}
+	}
+	return len(k) <= 4096
+}
+
+// leastKey is the length from which a key is taken out of answers: a shorter
+// one protects nothing, and taking it out could break an honest answer.
+const leastKey = 8
+
+// scrub takes the key out of what came back: a service that repeats it in an
+// error must not make it stand in our journal.
+func scrub(b []byte, key secret.Text) []byte {
+	if len(key.Reveal()) < leastKey || !bytes.Contains(b, key.Reveal()) {
+		return b
+	}
+	return bytes.ReplaceAll(b, key.Reveal(), []byte(secret.Redacted))
+}
+
+// clean makes text from outside fit for a log line: printable, and short.
+func clean(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfffd {
+			return ' '
+		}
+		return r
+	}, s)
+	for i := range s {
+		if i > most {
+			return s[:i] + " …"
+		}
+	}
+	return s
+}
+
+func hostOf(location string) string {
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return clean(u.Scheme+"://"+u.Host, maxToken)
+}
+
+// retryAfter reads Retry-After in seconds or as a date, clamped to 0…1 h;
+// nonsense counts as absent. A date is measured against the answer's own Date
+// where it has one: a site has no clock to rely on.
+func retryAfter(h http.Header) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if v == "" {
+		return 0
+	}
+	if strings.Trim(v, "0123456789") == "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(n) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}

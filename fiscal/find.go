@@ -1,0 +1,215 @@
+package fiscal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"edgegw/sale"
+)
+
+// Find looks an operation up whose call is in doubt: by its id, then in the
+// register's list, newest first, by id and by external id (decision 5). The
+// error is sale.ErrNone where the service has provably no such operation, else
+// a *sale.Problem; "lookup_refused" means that the service does not say.
+// operation may be "". It makes one request per page and retries none.
+func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, error) {
+	if !register.Valid() {
+		return sale.Answer{}, &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
+	}
+	if sale.ValidOperation(operation) {
+		answer, found, problem := c.findByID(ctx, register, operation, externalID)
+		if problem != nil {
+			return sale.Answer{}, problem
+		}
+		if found {
+			return answer, nil
+		}
+	}
+	return c.findInList(ctx, register, operation, externalID)
+}
+
+// findByID is GET /sales/{operation}. Where it is not there or not allowed, the
+// list is asked next: only that is a proof, because the service may have chosen
+// an id of its own.
+func (c *Client) findByID(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, bool, *sale.Problem) {
+	r, problem := c.send(ctx, register, request{method: http.MethodGet, path: salePath(operation)})
+	if problem != nil {
+		return sale.Answer{}, false, problem
+	}
+	switch r.status {
+	case http.StatusNotFound, http.StatusGone, http.StatusForbidden, http.StatusMethodNotAllowed:
+		return sale.Answer{}, false, nil
+	}
+	answer, fault := sale.Answer{}, r.fault()
+	if r.status/100 == 2 && fault == "" {
+		answer, fault = check(r, sale.Call{Step: sale.StepUpdate, Operation: operation, SaleID: externalID})
+	}
+	if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
+		return sale.Answer{}, false, problem
+	}
+	answer.Adopted = true
+	if isUUID(operation) {
+		c.clientIDs.Store(true)
+	}
+	return answer, true, nil
+}
+
+// page is one page of a list. Both ways of paging are understood (decision 5).
+type page struct {
+	Data       []json.RawMessage `json:"data"`
+	Cursor     string            `json:"cursor"`
+	NextCursor string            `json:"next_cursor"`
+	HasMore    *bool             `json:"has_more"`
+}
+
+// page reads a list; false where it is none.
+func (r reply) page() (page, bool) {
+	var p page
+	if err := json.Unmarshal(r.body, &p); err != nil || p.Data == nil {
+		return page{}, false
+	}
+	return p, true
+}
+
+// next gives the cursor of the page after p, "" after the last. It is false
+// where there is more and no way to it.
+func (p page) next() (string, bool) {
+	if p.HasMore != nil && !*p.HasMore {
+		return "", true
+	}
+	cursor := p.NextCursor
+	if cursor == "" {
+		cursor = p.Cursor
+	}
+	return cursor, cursor != "" || p.HasMore == nil
+}
+
+// findInList pages through the register's operations. An operation may carry
+// 60 KiB of metadata, so a page that is too long is asked for again in smaller
+// pieces: otherwise a few large sales would make every look-up fail.
+func (c *Client) findInList(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, error) {
+	seen := map[string]bool{}
+	cursor, limit, most := "", firstPage, fullPage
+	for range maxPages {
+		query := url.Values{"limit": {strconv.Itoa(limit)}}
+		if cursor != "" {
+			query.Set("cursor", cursor)
+		}
+		r, problem := c.send(ctx, register, request{method: http.MethodGet, path: operationsPath(register), query: query})
+		if problem != nil {
+			return sale.Answer{}, problem
+		}
+		if errors.Is(r.readErr, errTooLong) && limit > 1 {
+			limit = max(limit/4, 1)
+			most = limit
+			continue
+		}
+		p, next, fault := page{}, "", r.fault()
+		if r.status/100 == 2 && fault == "" {
+			p, next, fault = readPage(r, seen)
+		}
+		var answer sale.Answer
+		found := false
+		if fault == "" {
+			answer, found, fault = p.match(r, wanted{operation, externalID, c.clientIDs.Load()})
+		}
+		if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
+			return sale.Answer{}, problem
+		}
+		switch {
+		case found:
+			return answer, nil
+		case next == "":
+			return sale.Answer{}, sale.ErrNone
+		}
+		seen[next] = true
+		cursor, limit = next, most
+	}
+	return sale.Answer{}, &sale.Problem{Class: sale.InDoubt, Code: codeUnreadable, Detail: "the list of operations has no end"}
+}
+
+// readPage gives a page and the cursor of the next. A list that leads in a
+// circle, or on without a cursor, proves nothing.
+func readPage(r reply, seen map[string]bool) (page, string, string) {
+	p, ok := r.page()
+	if !ok {
+		return page{}, "", codeUnreadable
+	}
+	cursor, ok := p.next()
+	if !ok || seen[cursor] {
+		return page{}, "", codeUnreadable
+	}
+	return p, cursor, ""
+}
+
+// wanted is the operation a look-up is after.
+type wanted struct {
+	operation, externalID string
+	clientIDs             bool // the service is known to keep client-made ids
+}
+
+// ours reports whether an entry with our external id can be our sale. A device
+// that took another's place may use its sale ids again: where the service keeps
+// client-made ids, an entry with another such id is that other device's sale,
+// and adopting it would lose ours.
+func (w wanted) ours(id, externalID, kind string) bool {
+	if w.externalID == "" || externalID != w.externalID || kind != "" && kind != "sale" {
+		return false
+	}
+	return !w.clientIDs || !isUUID(w.operation) || !isUUID(id)
+}
+
+// match looks for the operation on a page: by id, then by external id, where
+// the first is the newest. An entry without an id could be the one.
+func (p page) match(r reply, w wanted) (sale.Answer, bool, string) {
+	var hit json.RawMessage
+	for _, raw := range p.Data {
+		var entry struct {
+			ID         string `json:"id"`
+			ExternalID string `json:"external_id"`
+			Type       string `json:"type"`
+		}
+		if json.Unmarshal(raw, &entry) != nil || entry.ID == "" {
+			return sale.Answer{}, false, codeUnreadable
+		}
+		if w.operation != "" && entry.ID == w.operation {
+			hit = raw
+			break
+		}
+		if hit == nil && w.ours(entry.ID, entry.ExternalID, entry.Type) {
+			hit = raw
+		}
+	}
+	if hit == nil {
+		return sale.Answer{}, false, ""
+	}
+	answer, err := sale.ParseAnswer(r.status, r.requestID, hit)
+	if err != nil {
+		return sale.Answer{}, false, codeUnreadable
+	}
+	answer.Adopted = true
+	return answer, true, ""
+}
+
+// isUUID reports whether an id has the form of a client-made one; the service's
+// own look like op_01HXYZ.
+func isUUID(id string) bool {
+	if len(id) != 36 {
+		return false
+	}
+	for i := 0; i < len(id); i++ {
+		c := id[i]
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
+}
