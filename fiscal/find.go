@@ -15,8 +15,9 @@ import (
 // register's list, newest first, by id and by external id (decision 5). The
 // error is sale.ErrNone where the service has provably no such operation, else
 // a *sale.Problem; "lookup_refused" means that the service does not say.
-// operation may be "". It makes one request per page and retries none.
-func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, error) {
+// operation may be "", and foreign nil: it names operations that belong to other
+// sales with the same external id. Find makes one request per page and retries none.
+func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, externalID string, foreign func(operation string) bool) (sale.Answer, error) {
 	if !register.Valid() {
 		return sale.Answer{}, &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
 	}
@@ -29,7 +30,7 @@ func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, 
 			return answer, nil
 		}
 	}
-	return c.findInList(ctx, register, operation, externalID)
+	return c.findInList(ctx, register, wanted{operation, externalID, c.clientIDs.Load(), foreign})
 }
 
 // findByID is GET /sales/{operation}. Where it is not there or not allowed, the
@@ -91,7 +92,7 @@ func (p page) next() (string, bool) {
 // findInList pages through the register's operations. An operation may carry
 // 60 KiB of metadata, so a page that is too long is asked for again in smaller
 // pieces: otherwise a few large sales would make every look-up fail.
-func (c *Client) findInList(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, error) {
+func (c *Client) findInList(ctx context.Context, register sale.RegisterID, w wanted) (sale.Answer, error) {
 	seen := map[string]bool{}
 	cursor, limit, most := "", firstPage, fullPage
 	for range maxPages {
@@ -115,7 +116,7 @@ func (c *Client) findInList(ctx context.Context, register sale.RegisterID, opera
 		var answer sale.Answer
 		found := false
 		if fault == "" {
-			answer, found, fault = p.match(r, wanted{operation, externalID, c.clientIDs.Load()})
+			answer, found, fault = p.match(r, w)
 		}
 		if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
 			return sale.Answer{}, problem
@@ -149,7 +150,8 @@ func readPage(r reply, seen map[string]bool) (page, string, string) {
 // wanted is the operation a look-up is after.
 type wanted struct {
 	operation, externalID string
-	clientIDs             bool // the service is known to keep client-made ids
+	clientIDs             bool                        // the service is known to keep client-made ids
+	foreign               func(operation string) bool // known to be another sale's; may be nil
 }
 
 // ours reports whether an entry with our external id can be our sale. A device
@@ -180,7 +182,7 @@ func (p page) match(r reply, w wanted) (sale.Answer, bool, string) {
 			hit = raw
 			break
 		}
-		if hit == nil && w.ours(entry.ID, entry.ExternalID, entry.Type) {
+		if hit == nil && (w.foreign == nil || !w.foreign(entry.ID)) && w.ours(entry.ID, entry.ExternalID, entry.Type) {
 			hit = raw
 		}
 	}

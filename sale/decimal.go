@@ -138,6 +138,9 @@ func (d Decimal) String() string {
 // IsZero reports whether the number is 0.
 func (d Decimal) IsZero() bool { return d.coef == 0 }
 
+// aboveOne reports whether the number is greater than 1.
+func (d Decimal) aboveOne() bool { return d.coef > pow10[d.scale] }
+
 func (d Decimal) appendCanonical(b []byte) []byte {
 	var digits [24]byte
 	n, c := len(digits), d.coef

@@ -1,6 +1,8 @@
 package sale
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -95,7 +97,7 @@ func (p *parser) field(name string) (uint, func() *Fault) {
 	case "clock":
 		return fClock, p.clock
 	case "metadata":
-		return fMetadata, func() *Fault { return p.object(&e.Metadata) }
+		return fMetadata, p.metadata
 	case "line_items":
 		return fLines, p.lines
 	case "payments":
@@ -187,6 +189,43 @@ func (p *parser) object(into *[]byte) *Fault {
 	raw, f := p.s.raw()
 	*into = raw
 	return f
+}
+
+// Members of the operation's metadata that the gateway writes itself (ruling
+// 13); the device's own of these names stay in its event and go no further.
+var ownMetadata = []string{"lines", "meter", "ocmf"}
+
+// metadata keeps the raw object, without members whose names the gateway
+// needs: a name that stands twice would leave open which one counts.
+func (p *parser) metadata() *Fault {
+	if p.s.peek() != '{' {
+		return typeFault("an object")
+	}
+	from := p.s.at
+	clash := false
+	f := p.s.object(func(name string) *Fault {
+		clash = clash || slices.Contains(ownMetadata, name)
+		return p.s.skip()
+	})
+	p.e.Metadata = p.s.b[from:p.s.at]
+	if f == nil && clash {
+		p.e.Metadata = withoutOwn(p.e.Metadata)
+	}
+	return f
+}
+
+func withoutOwn(object []byte) []byte {
+	s := scanner{b: object}
+	var kept []byte
+	s.object(func(name string) *Fault {
+		value, f := s.raw()
+		if !slices.Contains(ownMetadata, name) {
+			quoted, _ := json.Marshal(name) // of a string
+			kept = append(append(append(append(kept, ','), quoted...), ':'), value...)
+		}
+		return f
+	})
+	return append(append([]byte{'{'}, bytes.TrimPrefix(kept, []byte{','})...), '}')
 }
 
 // str keeps a raw JSON string.

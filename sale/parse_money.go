@@ -85,7 +85,11 @@ func (p *parser) tax(l *Line) *Fault {
 				return (&Fault{Code: "repeated", Message: "stands twice"}).under(name)
 			}
 			rate = true
-			return p.decimal(&l.TaxRate).under(name)
+			f := p.decimal(&l.TaxRate)
+			if f == nil && l.TaxRate.aboveOne() {
+				f = &Fault{Code: "invalid", Message: `must be a fraction from 0 to 1, such as "0.19"`}
+			}
+			return f.under(name)
 		case "category":
 			return p.str(&l.TaxCategory).under(name)
 		}
@@ -255,12 +259,15 @@ func (e *Event) check() *Fault {
 
 func (e *Event) checkPayments() *Fault {
 	var paid int64
+	if len(e.Payments) == 0 {
+		return &Fault{Code: "invalid", Field: "/payments", Message: "must have at least one payment; a sale for which nothing is paid ends with sale/cancel"}
+	}
 	for i := range e.Payments {
 		p := &e.Payments[i]
 		if p.Currency != nil && e.Currency != "" && unquote(p.Currency) != e.Currency {
 			return &Fault{Code: "invalid", Field: pointer("payments", i, "currency"), Message: "must be the sale's currency"}
 		}
-		if p.Amount == 0 && e.Total != 0 {
+		if p.Amount == 0 {
 			return &Fault{Code: "invalid", Field: pointer("payments", i, "amount"), Message: "must be positive"}
 		}
 		if p.Direction == "inbound" {

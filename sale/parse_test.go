@@ -85,6 +85,9 @@ func TestParseNamesTheFault(t *testing.T) {
 		{"no tax", Whole, `"tax"`, `"vat"`, "/line_items/0/tax", "missing"},
 		{"no tax rate", Whole, `"rate"`, `"percent"`, "/line_items/0/tax/rate", "missing"},
 		{"no tax category", Whole, `"category"`, `"class"`, "/line_items/0/tax/category", "missing"},
+		{"tax rate in percent", Whole, `"0.19"`, `"19"`, "/line_items/0/tax/rate", "invalid"},
+		{"nothing paid", Whole, `"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242"},"cash":{"amount_tendered":1}}]`, `"payments":[]`, "/payments", "invalid"},
+		{"a payment of nothing", Whole, `"payments":[`, `"payments":[{"method":"cash","direction":"inbound","amount":0},`, "/payments/0/amount", "invalid"},
 		{"amount twice", Whole, `"quantity":"42.37"`, `"amount":1,"quantity":"42.37"`, "/line_items/0/amount", "repeated"},
 		{"sale id twice", Whole, `"sale_id":"s1"`, `"sale_id":"s1","sale_id":"s2"`, "/sale_id", "repeated"},
 		{"unknown method", Whole, `"method":"card"`, `"method":"beads"`, "/payments/0/method", "invalid"},
@@ -121,6 +124,13 @@ func TestParseNamesTheFault(t *testing.T) {
 				t.Errorf("fault %q at %q (%s), want %q at %q", f.Code, f.Field, f.Message, c.code, c.field)
 			}
 		})
+	}
+}
+
+func TestMetadataLeavesTheGatewaysNames(t *testing.T) {
+	e, f := Parse(Start, []byte(strings.Replace(startJSON, `{"nozzle":"2"}`, `{ "lines":[1], "a" : {"lines":2}, "ocmf":"x", "b":"\u00e4" }`, 1)))
+	if f != nil || string(e.Metadata) != `{"a":{"lines":2},"b":"\u00e4"}` {
+		t.Errorf("metadata %s, %v", e.Metadata, f)
 	}
 }
 

@@ -1,0 +1,260 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/broker"
+	"edgegw/health"
+	"edgegw/sale"
+	"edgegw/store"
+)
+
+// Device tells of one device.
+func (k *control) Device(ctx context.Context, id sale.DeviceID) (admin.Device, error) {
+	all, err := k.Devices(ctx)
+	if err != nil {
+		return admin.Device{}, err
+	}
+	for _, d := range all {
+		if d.DeviceID == id {
+			return d, nil
+		}
+	}
+	return admin.Device{}, unknown(id)
+}
+
+// Devices tells of all of them.
+func (k *control) Devices(ctx context.Context) ([]admin.Device, error) {
+	queues, err := k.db.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mail, err := k.db.Mail(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting := map[sale.RegisterID]int64{}
+	for _, q := range queues {
+		waiting[q.Register] = q.Waiting
+	}
+	presence := k.presence()
+	list := []admin.Device{}
+	for _, d := range k.ring.List() {
+		a := admin.Device{DeviceID: d.ID, RegisterID: d.Register, Kind: d.Kind, Label: d.Label, State: "unknown", CreatedAt: d.CreatedAt,
+			Waiting: waiting[d.Register], Receipts: mail[d.ID]}
+		a.Key, a.KeyHint = k.keyState(d.Register)
+		if k.running != nil {
+			p := presence[d.ID]
+			a.State, a.Since, a.Remote = "offline", p.Since, p.Remote
+			if p.Online {
+				a.State = "online"
+			}
+		}
+		if d.Disabled {
+			a.State = "disabled"
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func (k *control) presence() map[sale.DeviceID]broker.Presence {
+	m := map[sale.DeviceID]broker.Presence{}
+	if k.running != nil {
+		for _, p := range k.running.broker.Presence() {
+			m[p.Device] = p
+		}
+	}
+	return m
+}
+
+func (k *control) keyState(r sale.RegisterID) (state, hint string) {
+	info, err := k.ring.KeyInfo(r)
+	if err != nil {
+		return "missing", ""
+	}
+	if info.LastFour != "" {
+		hint = "…" + info.LastFour
+	}
+	return string(info.State), hint
+}
+
+// Sales tells of sales, newest first.
+func (k *control) Sales(ctx context.Context, f admin.SaleFilter) ([]admin.Sale, error) {
+	state, ok := map[string]sale.State{"": 0, "waiting": sale.Waiting, "confirmed": sale.Settled, "quarantined": sale.Quarantine, "resolved": sale.ByPerson}[f.State]
+	if !ok {
+		return nil, &admin.Refusal{Code: "invalid", Message: fmt.Sprintf("a sale is never %q", f.State),
+			Remedy: "Choose waiting, confirmed, quarantined or resolved"}
+	}
+	rows, err := k.db.Sales(ctx, store.SaleFilter{Device: f.DeviceID, SaleID: f.SaleID, State: state, Limit: f.Limit})
+	list := []admin.Sale{}
+	for _, s := range rows {
+		a := admin.Sale{SaleID: s.SaleID, DeviceID: s.Device, RegisterID: s.Register, State: s.State.String(), Open: s.Open, Total: s.Total,
+			Currency: s.Currency, Operation: s.Operation, FiscalState: s.FiscalState, DocumentNumber: s.Document,
+			AcceptedAt: s.AcceptedAt, ChangedAt: s.ChangedAt, Flags: []string{}}
+		if s.StartMissing {
+			a.Flags = append(a.Flags, sale.FlagStartMissing)
+		}
+		if s.Unsafe {
+			a.Flags = append(a.Flags, "qos0")
+		}
+		list = append(list, a)
+	}
+	return list, err
+}
+
+// Status tells of the site in one look.
+func (k *control) Status(ctx context.Context) (admin.Status, error) {
+	s := admin.Status{Site: k.config.Site.Name, Version: k.options.Version, Running: k.running != nil, Since: k.since,
+		OpenFiskal: k.config.OpenFiskal.BaseURL, MQTT: k.mqttURLs(), Uplink: "unknown", Registers: []admin.Register{}, Conditions: []health.Condition{}}
+	queues, err := k.db.Queues(ctx)
+	if err != nil {
+		return s, err
+	}
+	if err := k.countMail(ctx, &s); err != nil {
+		return s, err
+	}
+	devices := k.ring.List()
+	s.Devices = len(devices)
+	for _, p := range k.presence() {
+		if p.Online {
+			s.Online++
+		}
+	}
+	board := &health.Board{}
+	k.standing(board, &s)
+	for _, q := range queues {
+		r := register(q)
+		s.Registers = append(s.Registers, r)
+		s.Totals.Accepted += q.Accepted
+		s.Totals.Confirmed += q.Confirmed
+		s.Totals.Waiting += q.Waiting
+		s.Totals.Quarantined += q.Quarantined
+		s.Totals.Resolved += q.Resolved
+		k.queueCondition(board, q, devices)
+	}
+	s.Conditions = append(s.Conditions, board.List()...)
+	s.Sentence = sentence(&s)
+	return s, nil
+}
+
+func (k *control) countMail(ctx context.Context, s *admin.Status) error {
+	mail, err := k.db.Mail(ctx)
+	for _, n := range mail {
+		s.Totals.Receipts += n
+	}
+	if err != nil {
+		return err
+	}
+	s.Totals.Refused, err = k.db.CountRefused(ctx)
+	return err
+}
+
+func register(q store.Queue) admin.Register {
+	r := admin.Register{RegisterID: q.Register, State: "waiting", Since: q.Oldest, NextAttempt: q.NextAttempt, Attempts: q.Attempts,
+		Totals: admin.Totals{Accepted: q.Accepted, Confirmed: q.Confirmed, Waiting: q.Waiting, Quarantined: q.Quarantined, Resolved: q.Resolved}}
+	switch {
+	case q.Idle:
+		r.State, r.Since = "idle", time.Time{}
+	case !q.BlockedSince.IsZero():
+		r.State, r.Reason = "blocked", q.Problem
+	case q.Problem != "":
+		r.State, r.Reason = "retrying", q.Problem
+	}
+	return r
+}
+
+// standing raises the conditions of the site as a whole.
+func (k *control) standing(b *health.Board, s *admin.Status) {
+	if k.kekProblem != nil {
+		b.Set(health.Condition{Code: "kek_missing", Severity: health.Attention, Since: k.since, Title: "The register keys cannot be opened: " + k.kekProblem.Error(),
+			Remedy: "Sales are taken and wait. Give the key-encryption key back in vault.kek or vault.kek_file and start the gateway again"})
+	} else if w := k.kek.Warning(); w != "" {
+		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since, Title: w, Remedy: "Set vault.kek or vault.kek_file to a key kept elsewhere"})
+	}
+	for _, bad := range k.ring.Check() {
+		b.Set(health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since,
+			Title: "The key of register " + string(bad.Register) + " cannot be opened: " + bad.Err.Error(), Remedy: "Give back the key-encryption key it was sealed with, or enter the register's key again"})
+	}
+	if k.config.MQTT.PlainListen != "" {
+		b.Set(health.Condition{Code: "mqtt_plain", Severity: health.Attention, Since: k.since, Title: "Devices may connect without TLS on " + k.config.MQTT.PlainListen,
+			Remedy: "Everybody on that network can read and change their sales: empty mqtt.plain_listen as soon as all devices can do TLS"})
+	}
+	if kind := volatile(k.config.DataDir); kind != "" {
+		b.Set(health.Condition{Code: "data_volatile", Severity: health.Attention, Since: k.since, Title: "The data lies on " + kind + ": a restart of the box loses it",
+			Remedy: "Put data_dir on persistent storage"})
+	}
+	if k.relay == nil {
+		return
+	}
+	u := k.relay.Uplink()
+	s.Uplink = "up"
+	if !u.Up {
+		s.Uplink, s.UplinkWhy = "down", u.Problem
+		b.Set(health.Condition{Code: "uplink_down", Severity: health.Attention, Since: u.Since, Title: "OpenFiskal cannot be reached (" + u.Problem + ")",
+			Remedy: "Sales are taken and wait; they go out by themselves when the link is back. Check the site's internet connection"})
+	}
+}
+
+// queueCondition raises what stands in the way of one register's queue.
+func (k *control) queueCondition(b *health.Board, q store.Queue, devices []sale.Device) {
+	if q.BlockedSince.IsZero() {
+		return
+	}
+	name := sale.DeviceID("")
+	for _, d := range devices {
+		if d.Register == q.Register {
+			name = d.ID
+			break
+		}
+	}
+	c := health.Condition{Severity: health.Attention, Affected: string(q.Register), Since: q.BlockedSince, Code: "queue_blocked",
+		Title: fmt.Sprintf("Register %s (%s): %d sales wait. %s", q.Register, name, q.Waiting, q.Problem), Remedy: "See: edgegw status"}
+	switch q.Class {
+	case sale.KeyRefused:
+		c.Code = "key_refused"
+		c.Title = fmt.Sprintf("OpenFiskal refuses the key of register %s (%s): %d sales wait", q.Register, name, q.Waiting)
+		c.Remedy = fmt.Sprintf("Ask the back office for a new register key, then: edgegw key set %s --key-stdin", name)
+		if _, err := k.ring.KeyInfo(q.Register); errors.Is(err, sale.ErrNone) {
+			c.Code, c.Title = "key_missing", fmt.Sprintf("Register %s (%s) has no key: %d sales wait", q.Register, name, q.Waiting)
+		}
+	case sale.RegisterUnknown:
+		c.Code, c.Title = "register_unknown", fmt.Sprintf("OpenFiskal does not know register %s (%s): %d sales wait", q.Register, name, q.Waiting)
+		c.Remedy = "Ask the back office whether the register was archived; it is tried again every five minutes"
+	case sale.Misconfigured:
+		c.Code, c.Remedy = "redirected", "Check openfiskal.base_url: its host answers with a redirect, which is not followed"
+	}
+	b.Set(c)
+}
+
+// sentence says in words how the site is.
+func sentence(s *admin.Status) string {
+	blocked := 0
+	for _, r := range s.Registers {
+		if r.State == "blocked" {
+			blocked++
+		}
+	}
+	switch {
+	case s.Devices == 0:
+		return "No device has been added yet: edgegw device add pump-01 --register reg_…"
+	case blocked > 0:
+		return fmt.Sprintf("%d of %d registers need a person; %s waiting in all.", blocked, len(s.Registers), sales(s.Totals.Waiting))
+	case s.Uplink == "down":
+		return fmt.Sprintf("OpenFiskal cannot be reached; %s waiting, and going out when the link is back.", sales(s.Totals.Waiting))
+	case s.Totals.Waiting == 0:
+		return fmt.Sprintf("All %d registers are up to date.", len(s.Registers))
+	}
+	return fmt.Sprintf("%s waiting on %d registers.", sales(s.Totals.Waiting), len(s.Registers))
+}
+
+func sales(n int64) string {
+	if n == 1 {
+		return "1 sale is"
+	}
+	return fmt.Sprintf("%d sales are", n)
+}

@@ -1,0 +1,439 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/broker"
+	"edgegw/broker/brokertest"
+	"edgegw/fiscal"
+	"edgegw/fiscal/sandbox"
+	"edgegw/sale"
+	"edgegw/simulator"
+	"edgegw/store"
+)
+
+// The benchmarks measure the product against the fastest thing that keeps the
+// same promise on the same disk, alternating in one run, and report the ratio:
+// absolute figures belong to one machine. -benchtime Nx gives the number of
+// rounds; docs/benchmarks.md tells how to read them.
+
+// load is devices that publish whole sales of 1 KiB with a window in flight.
+type load struct {
+	devices []*loader
+}
+
+type loader struct {
+	conn net.Conn
+	r    *bufio.Reader
+	bulk *simulator.Bulk
+	id   sale.DeviceID
+	next uint16
+	free []uint16
+	wait []time.Duration
+}
+
+func newLoad(b *testing.B, n, window int, connect func(id sale.DeviceID) net.Conn) *load {
+	l := &load{}
+	for i := range n {
+		id := sale.DeviceID(fmt.Sprintf("pump-%03d", i))
+		d := &loader{conn: connect(id), id: id, bulk: simulator.NewBulk(simulator.Source(uint64(time.Now().UnixNano()), string(id)), "EUR")}
+		d.r = bufio.NewReaderSize(d.conn, 16<<10)
+		for w := range window {
+			d.free = append(d.free, uint16(w+1))
+		}
+		l.devices = append(l.devices, d)
+	}
+	b.Cleanup(func() {
+		for _, d := range l.devices {
+			d.conn.Close()
+		}
+	})
+	return l
+}
+
+// run publishes each sales on every device and waits for their PUBACKs. It
+// gives the rate, and the latencies if asked.
+func (l *load) run(b *testing.B, each int, latencies bool) (perSecond float64, all []time.Duration) {
+	var wg sync.WaitGroup
+	began := time.Now()
+	for _, d := range l.devices {
+		wg.Go(func() {
+			if err := d.run(each, latencies); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	perSecond = float64(each*len(l.devices)) / time.Since(began).Seconds()
+	for _, d := range l.devices {
+		all = append(all, d.wait...)
+		d.wait = nil
+	}
+	return perSecond, all
+}
+
+func (d *loader) run(n int, latencies bool) error {
+	window := len(d.free)
+	sent, acked := 0, 0
+	var at [256]time.Time
+	var out []byte
+	for acked < n {
+		out = out[:0]
+		for sent < n && len(d.free) > 0 {
+			id := d.free[len(d.free)-1]
+			d.free = d.free[:len(d.free)-1]
+			out = d.appendPublish(out, id)
+			at[id] = time.Now()
+			sent++
+		}
+		if len(out) > 0 {
+			if _, err := d.conn.Write(out); err != nil {
+				return err
+			}
+		}
+		for first := true; first || d.r.Buffered() >= 4 && len(d.free) < window; first = false {
+			id, err := readPuback(d.r)
+			if err != nil {
+				return err
+			}
+			if latencies {
+				d.wait = append(d.wait, time.Since(at[id]))
+			}
+			d.free = append(d.free, id)
+			acked++
+			if acked == n {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (d *loader) appendPublish(out []byte, id uint16) []byte {
+	payload, _ := d.bulk.Append(nil, time.Now())
+	topic := "edgegw/v1/" + string(d.id) + "/sale"
+	rest := 2 + len(topic) + 2 + len(payload)
+	out = append(out, 0x32) // PUBLISH, QoS 1
+	for n := rest; ; {
+		c := byte(n & 0x7f)
+		if n >>= 7; n > 0 {
+			out = append(out, c|0x80)
+			continue
+		}
+		out = append(out, c)
+		break
+	}
+	out = binary.BigEndian.AppendUint16(out, uint16(len(topic)))
+	out = append(out, topic...)
+	out = binary.BigEndian.AppendUint16(out, id)
+	return append(out, payload...)
+}
+
+// readPuback reads an MQTT 3.1.1 PUBACK.
+func readPuback(r *bufio.Reader) (uint16, error) {
+	var p [4]byte
+	if _, err := io.ReadFull(r, p[:]); err != nil {
+		return 0, err
+	}
+	if p[0] != 0x40 || p[1] != 2 {
+		return 0, fmt.Errorf("% x is no PUBACK", p)
+	}
+	return binary.BigEndian.Uint16(p[2:]), nil
+}
+
+// benchSite is the whole product with n devices, its uplink cut.
+func benchSite(b *testing.B, n int) (*testSite, func(sale.DeviceID) net.Conn) {
+	s := newSite(b, sandbox.Options{KeepRequests: 1})
+	s.flags["mqtt.plain_listen"] = "127.0.0.1:0"
+	s.options.Log = nil
+	s.on()
+	s.sandbox.SetDown(true)
+	for i := range n {
+		id := sale.DeviceID(fmt.Sprintf("pump-%03d", i))
+		c, err := s.AddDevice(context.Background(), admin.AddDevice{DeviceID: id, RegisterID: sale.RegisterID("reg_" + id), Kind: "pump"}, "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.secrets[id] = c.Password
+	}
+	return s, func(id sale.DeviceID) net.Conn { return login(b, s.plainAddr.String(), id, s.secrets[id]) }
+}
+
+func login(b *testing.B, addr string, id sale.DeviceID, password string) net.Conn {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := brokertest.Connect(conn, brokertest.Login{Version: 4, ClientID: string(id), Secret: password, Keepalive: 120})
+	if err != nil || c.Ack.Code != 0 {
+		b.Fatalf("connect %s: %v, code %d", id, err, c.Ack.Code)
+	}
+	return conn
+}
+
+// rawSite is the same broker on a raw preallocated log with group commit: the
+// practical ceiling of an acknowledgement that means "on disk".
+func rawSite(b *testing.B) func(sale.DeviceID) net.Conn {
+	log, err := brokertest.RawLog(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ids []sale.DeviceID
+	for i := range 200 {
+		ids = append(ids, sale.DeviceID(fmt.Sprintf("pump-%03d", i)))
+	}
+	br, err := broker.New(broker.Options{Plain: l, MessagesPerSecond: -1}, brokertest.NewGuard(ids...), log, brokertest.NewMailbox(), brokertest.NewSessions())
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- br.Run(ctx) }()
+	b.Cleanup(func() { cancel(); <-done; log.Close() })
+	return func(id sale.DeviceID) net.Conn { return login(b, l.Addr().String(), id, "s-"+string(id)) }
+}
+
+// BenchmarkDurableAcks: 100 devices with 16 sales in flight each.
+func BenchmarkDurableAcks(b *testing.B) {
+	for _, c := range []struct{ devices, window, each int }{{100, 16, 300}, {100, 1, 100}, {1, 64, 10000}} {
+		b.Run(fmt.Sprintf("devices=%d/inflight=%d", c.devices, c.window), func(b *testing.B) {
+			_, connect := benchSite(b, c.devices)
+			product := newLoad(b, c.devices, c.window, connect)
+			raw := newLoad(b, c.devices, c.window, rawSite(b))
+			product.run(b, c.each/4, false)
+			raw.run(b, c.each/4, false)
+			var ours, theirs, ratios []float64
+			for b.Loop() {
+				p, _ := product.run(b, c.each, false)
+				r, _ := raw.run(b, c.each, false)
+				ours, theirs, ratios = append(ours, p), append(theirs, r), append(ratios, p/r)
+			}
+			b.ReportMetric(median(ours), "sales/s")
+			b.ReportMetric(median(theirs), "raw/s")
+			b.ReportMetric(median(ratios), "of-raw")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkQuietAck: one device, one sale at a time, against one fdatasync'd
+// append of 4 KiB.
+func BenchmarkQuietAck(b *testing.B) {
+	_, connect := benchSite(b, 1)
+	product := newLoad(b, 1, 1, connect)
+	product.run(b, 50, false)
+	f, err := os.Create(filepath.Join(b.TempDir(), "append"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	var ratios, ours, theirs []float64
+	for b.Loop() {
+		_, waits := product.run(b, 200, true)
+		var floor []time.Duration
+		for range 200 {
+			began := time.Now()
+			if _, err := f.Write(page); err != nil {
+				b.Fatal(err)
+			}
+			if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+				b.Fatal(err)
+			}
+			floor = append(floor, time.Since(began))
+		}
+		o, t := medianDuration(waits), medianDuration(floor)
+		ours, theirs, ratios = append(ours, o), append(theirs, t), append(ratios, o/t)
+	}
+	b.ReportMetric(median(ours), "µs/ack")
+	b.ReportMetric(median(theirs), "µs/fdatasync")
+	b.ReportMetric(median(ratios), "of-fdatasync")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkDrain: a backlog goes to a stand-in that takes 50 ms a request;
+// bound is min(concurrency, registers) / latency.
+func BenchmarkDrain(b *testing.B) {
+	const latency = 50 * time.Millisecond
+	for _, c := range []struct{ registers, concurrency, each int }{{20, 32, 10}, {40, 16, 4}} {
+		b.Run(fmt.Sprintf("registers=%d/concurrency=%d", c.registers, c.concurrency), func(b *testing.B) {
+			s := newSite(b, sandbox.Options{KeepRequests: 1})
+			s.flags["mqtt.plain_listen"] = "127.0.0.1:0"
+			s.flags["openfiskal.concurrency"] = fmt.Sprint(c.concurrency)
+			s.options.Log = nil
+			s.on()
+			for i := range c.registers {
+				s.add(sale.DeviceID(fmt.Sprintf("pump-%03d", i)))
+			}
+			product := newLoad(b, c.registers, 16, func(id sale.DeviceID) net.Conn { return login(b, s.plainAddr.String(), id, s.secrets[id]) })
+			bound := float64(min(c.concurrency, c.registers)) / latency.Seconds()
+			var ratios []float64
+			confirmed := int64(0)
+			for b.Loop() {
+				s.sandbox.SetLatency(0)
+				s.sandbox.SetDown(true)
+				product.run(b, c.each, false)
+				s.sandbox.SetLatency(latency)
+				s.sandbox.SetDown(false)
+				calls := s.awaitConfirmed(b, confirmed+int64(c.registers)) // the link is back and every queue under way
+				began := time.Now()
+				from := calls
+				confirmed += int64(c.registers * c.each)
+				s.awaitConfirmed(b, confirmed)
+				done := 3 * (confirmed - from) // start, PATCH, complete
+				ratios = append(ratios, float64(done)/time.Since(began).Seconds()/bound)
+			}
+			b.ReportMetric(median(ratios), "of-bound")
+			b.ReportMetric(bound, "bound-calls/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+func (s *testSite) awaitConfirmed(b *testing.B, want int64) (got int64) {
+	await(b, "confirmations", func() bool {
+		queues, err := s.db.Queues(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		got = 0
+		for _, q := range queues {
+			got += q.Confirmed
+		}
+		return got >= want
+	})
+	return got
+}
+
+// BenchmarkMillionWaiting: a start with 1,000,000 calls waiting against one
+// with none, to the first acknowledgement, and the memory above an idle
+// gateway.
+func BenchmarkMillionWaiting(b *testing.B) {
+	const registers = 500
+	full, empty := newSite(b, sandbox.Options{KeepRequests: 1}), newSite(b, sandbox.Options{KeepRequests: 1})
+	for _, s := range []*testSite{full, empty} {
+		s.options.Log = nil
+		s.flags["mqtt.plain_listen"] = "127.0.0.1:0"
+		s.sandbox.SetDown(true)
+	}
+	fillQueue(b, full.dir, registers, 1_000_000/3)
+	fillQueue(b, empty.dir, registers, 0)
+	var extra, memory []float64
+	for b.Loop() {
+		e, idle := empty.firstAck(b)
+		f, loaded := full.firstAck(b)
+		extra = append(extra, (f-e).Seconds()*1000)
+		memory = append(memory, float64(int64(loaded)-int64(idle))/(1<<20))
+	}
+	b.ReportMetric(median(extra), "ms-later")
+	b.ReportMetric(median(memory), "MiB-more")
+	b.ReportMetric(0, "ns/op")
+}
+
+// firstAck starts the gateway, sells one sale and ends it.
+func (s *testSite) firstAck(b *testing.B) (time.Duration, uint64) {
+	runtime.GC()
+	began := time.Now()
+	s.on()
+	id := sale.DeviceID(fmt.Sprintf("pump-x%d", time.Now().UnixNano()))
+	c, err := s.AddDevice(context.Background(), admin.AddDevice{DeviceID: id, RegisterID: "reg_000", Kind: "pump"}, "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.secrets[id] = c.Password
+	conn := login(b, s.plainAddr.String(), id, c.Password)
+	cl := brokertest.New(conn, false)
+	if err := cl.Publish(topic(id, "sale"), 1, 1, fmt.Sprintf(wholeEvent, string(id))); err != nil {
+		b.Fatal(err)
+	}
+	if _, _, err := cl.Await(brokertest.PUBACK); err != nil {
+		b.Fatal(err)
+	}
+	took := time.Since(began)
+	runtime.GC()
+	rss := residentBytes()
+	conn.Close()
+	s.stop()
+	if err := <-s.ended; err != nil {
+		b.Fatal(err)
+	}
+	return took, rss
+}
+
+func residentBytes() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var total, resident uint64
+	fmt.Sscan(strings.TrimSpace(string(b)), &total, &resident)
+	return resident * uint64(os.Getpagesize())
+}
+
+func median(v []float64) float64 {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func medianDuration(v []time.Duration) float64 {
+	slices.Sort(v)
+	return float64(v[len(v)/2].Nanoseconds()) / 1000
+}
+
+// fillQueue makes a journal with so many whole sales waiting, spread over
+// registers, as the relay would have written them.
+func fillQueue(b *testing.B, dir string, registers, sales int) {
+	db, err := store.Open(context.Background(), dir, store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	devices := make([]sale.Device, registers)
+	for i := range devices {
+		devices[i] = sale.Device{ID: sale.DeviceID(fmt.Sprintf("pump-%03d", i)), Register: sale.RegisterID(fmt.Sprintf("reg_%03d", i)), Kind: "pump", SecretHash: []byte("x"), CreatedAt: time.Now()}
+		if err := db.AddDevice(context.Background(), devices[i], "bench"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	encoder := fiscal.Encoder{NewKey: newUUID}
+	bulk := simulator.NewBulk(simulator.Source(1, "fill"), "EUR")
+	var wg sync.WaitGroup
+	for n := range sales {
+		d := devices[n%registers]
+		raw, _ := bulk.Append(nil, time.Now())
+		e, fault := sale.Parse(sale.Whole, raw)
+		if fault != nil {
+			b.Fatal(fault)
+		}
+		op := newUUID()
+		wg.Add(1)
+		db.Append(context.Background(), sale.Entry{Event: e, Raw: raw, Device: d.ID, Register: d.Register, At: time.Now(), Currency: "EUR", Operation: op,
+			Opening: sale.Freeze(encoder.Encode(e, d.Register, d, op, true, 2), raw)}, func(_ sale.Accepted, err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,281 @@
+// Package gateway wires the parts of one site together and owns their
+// lifetime; it is the only package that imports them all. It promises that
+// everything is open and bound before anything is promised to a device, that a
+// part that dies ends the gateway with its cause, and that a clean end takes
+// nothing back that was promised.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"edgegw/broker"
+	"edgegw/config"
+	"edgegw/devicekeys"
+	"edgegw/fiscal"
+	"edgegw/relay"
+	"edgegw/sale"
+	"edgegw/siteca"
+	"edgegw/store"
+)
+
+// Options are the seams of a gateway. The zero value is production.
+type Options struct {
+	Listen    func(network, addr string) (net.Listener, error)
+	Transport http.RoundTripper                       // to OpenFiskal
+	Disk      func(driver.Connector) driver.Connector // of the database
+	Jitter    func(most time.Duration) time.Duration  // of every back-off
+	Encode    func(fiscal.Encoder) relay.Encoder      // of calls; nil: the encoder itself
+	Log       *slog.Logger
+	Version   string
+}
+
+// Gateway is one site's gateway, open and bound.
+type Gateway struct {
+	*control
+	broker *broker.Broker
+	site   site
+	local  net.Listener // the commands' socket
+	page   net.Listener // http.listen, nil if off
+	run    sync.Once
+}
+
+// New opens and binds everything, in the order of ARCHITECTURE.md section 4.
+// Its error is one line that says what to do; nothing is left open then.
+func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error) {
+	core, err := open(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{control: core}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, core.Close())
+		}
+	}()
+	if err := g.bind(); err != nil {
+		return nil, err
+	}
+	core.running = g
+	return g, nil
+}
+
+// open does what a command without a gateway needs as well.
+func open(ctx context.Context, c config.Config, o Options) (_ *control, err error) {
+	k := &control{config: c, options: o, log: o.Log, since: time.Now()}
+	if k.log == nil {
+		k.log = slog.New(slog.DiscardHandler)
+	}
+	if k.options.Listen == nil {
+		k.options.Listen = net.Listen
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	if err := k.openData(); err != nil {
+		return nil, err
+	}
+	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log}); err != nil {
+		return nil, err
+	}
+	k.undo(k.db.Close)
+	if err := k.openKeys(ctx); err != nil {
+		return nil, err
+	}
+	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts}); err != nil {
+		return nil, fmt.Errorf("open the site's certificate authority: %w", err)
+	}
+	return k, k.openFiscal()
+}
+
+// openData makes the data directory, refuses one that forgets, and takes it.
+func (k *control) openData() error {
+	dir := k.config.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data_dir: %w: choose another with data_dir in the configuration or EDGEGW_DATA_DIR", err)
+	}
+	if kind := volatile(dir); kind != "" && !k.config.AllowVolatileData {
+		return fmt.Errorf("data_dir %s lies on %s, where a restart loses it: put it on persistent storage, or set allow_volatile_data: true for a trial", dir, kind)
+	}
+	unlock, err := lock(filepath.Join(dir, "edgegw.lock"))
+	if err != nil {
+		return fmt.Errorf("take data_dir %s: %w", dir, err)
+	}
+	k.undo(unlock)
+	return nil
+}
+
+func (k *control) openKeys(ctx context.Context) error {
+	sealed, err := k.db.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	kek, source, err := devicekeys.LoadKEK(devicekeys.KEKOptions{Text: k.config.Vault.KEK, File: k.config.Vault.KEKFile,
+		DataDir: k.config.DataDir, SealedKeysExist: len(sealed) > 0})
+	if err != nil {
+		if len(sealed) == 0 {
+			return err
+		}
+		// Devices go on selling; only sending waits (CONTRACT.md section 4).
+		k.kekProblem = err
+		k.log.Error("register keys cannot be opened", "cause", err)
+	}
+	k.kek = source
+	k.ring, err = devicekeys.Open(ctx, k.db, kek)
+	return err
+}
+
+func (k *control) openFiscal() error {
+	c := k.config.OpenFiskal
+	transport := k.options.Transport
+	if transport == nil {
+		to := fiscal.TransportOptions{IdleConns: c.Concurrency}
+		if c.CAFile != "" {
+			pool, err := fiscal.LoadCA(c.CAFile)
+			if err != nil {
+				return fmt.Errorf("read openfiskal.ca_file: %w", err)
+			}
+			to.RootCAs = pool
+		}
+		proxy, err := proxyURL(string(c.Proxy.Reveal()))
+		if err != nil {
+			return err
+		}
+		to.Proxy = proxy
+		transport = fiscal.NewTransport(to)
+	}
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version}, k.ring)
+	if err != nil {
+		return fmt.Errorf("openfiskal.base_url: %w", err)
+	}
+	k.fiscal = client
+	return nil
+}
+
+// proxyURL reads openfiskal.proxy: a URL, or one of its words.
+func proxyURL(text string) (*url.URL, error) {
+	switch text {
+	case "", config.ProxyNone:
+		return nil, nil
+	case config.ProxySystem:
+		return http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: "api.openfiskal.com"}})
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("openfiskal.proxy is not a URL") // the cause may show a password
+	}
+	return u, nil
+}
+
+// bind builds the relay and the broker and binds every listener.
+func (g *Gateway) bind() error {
+	c := g.config
+	g.site = site{changed: make(chan struct{}, 1)}
+	var encoder relay.Encoder = fiscal.Encoder{NewKey: newUUID}
+	if g.options.Encode != nil {
+		encoder = g.options.Encode(fiscal.Encoder{NewKey: newUUID})
+	}
+	g.relay = relay.New(relay.Options{
+		Concurrency: c.OpenFiskal.Concurrency,
+		Window:      c.OpenFiskal.IdempotencyWindow,
+		Rate:        c.OpenFiskal.RequestsPerSecond,
+		Jitter:      g.options.Jitter,
+		Operation:   newOperation,
+		Posted:      func(d sale.DeviceID) { g.broker.Deliver(d) },
+		Changed:     func(relay.UplinkState) { g.site.poke() },
+		Log:         g.log,
+	}, g.db, encoder, g.fiscal, roster{g.ring})
+	o := broker.Options{
+		MaxConnections:    c.MQTT.MaxConnections,
+		PerAddress:        c.MQTT.MaxConnectionsPerAddress,
+		MaxPacketBytes:    int(c.MQTT.MaxPacketBytes),
+		MessagesPerSecond: c.MQTT.MessagesPerSecond,
+		SiteTime:          siteTime,
+		Log:               g.log,
+	}
+	var err error
+	if c.MQTT.TLSListen != "" {
+		if o.TLSConfig, err = g.tlsConfig(); err != nil {
+			return err
+		}
+		if o.TLS, err = g.listen("mqtt.tls_listen", c.MQTT.TLSListen); err != nil {
+			return err
+		}
+		g.tlsAddr = o.TLS.Addr()
+	}
+	if c.MQTT.PlainListen != "" {
+		if o.Plain, err = g.listen("mqtt.plain_listen", c.MQTT.PlainListen); err != nil {
+			return err
+		}
+		g.plainAddr = o.Plain.Addr()
+		g.log.Warn("devices may connect without TLS: everybody on that network can read and change their sales", "listen", c.MQTT.PlainListen)
+	}
+	if o.TLS == nil && o.Plain == nil {
+		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
+	}
+	if g.broker, err = broker.New(o, g.ring, g.relay, mailbox{g.db}, g.db); err != nil {
+		return err
+	}
+	g.undo(g.broker.Close)
+	if c.HTTP.Listen != "" {
+		if g.page, err = g.listen("http.listen", c.HTTP.Listen); err != nil {
+			return err
+		}
+	}
+	g.local, err = g.listenSocket()
+	return err
+}
+
+func newUUID() string { return uuid.NewString() }
+
+// newOperation makes a UUID that sorts by time, so that the service's index
+// and ours grow at one end.
+func newOperation() string {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return uuid.NewString()
+	}
+	return id.String()
+}
+
+func (g *Gateway) tlsConfig() (*tls.Config, error) {
+	m := g.config.MQTT
+	if m.CertFile == "" {
+		return g.authority.TLSConfig(), nil
+	}
+	files, err := siteca.FromFiles(m.CertFile, m.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("mqtt.cert_file: %w", err)
+	}
+	return g.authority.TLSConfigWith(files), nil
+}
+
+// listen binds an address and undoes it at Close.
+func (g *Gateway) listen(key, addr string) (net.Listener, error) {
+	l, err := g.options.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: is another program using the port? Stop it, or set %s to another address", key, err, key)
+	}
+	g.undo(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}

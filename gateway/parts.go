@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"edgegw/devicekeys"
+	"edgegw/sale"
+	"edgegw/store"
+)
+
+// roster shows the ring's devices to the relay.
+type roster struct{ ring *devicekeys.Ring }
+
+func (r roster) Device(id sale.DeviceID) (sale.Device, bool) {
+	d, err := r.ring.Get(id)
+	return d, err == nil
+}
+
+// mailbox shows the store's letters to the broker, rendered.
+type mailbox struct{ db *store.DB }
+
+func (m mailbox) Waiting(ctx context.Context, d sale.DeviceID, after int64, most int) ([]sale.Letter, error) {
+	stored, err := m.db.Letters(ctx, d, after, most)
+	letters := make([]sale.Letter, 0, len(stored))
+	for _, l := range stored {
+		r, bad := l.Receipt()
+		if bad != nil {
+			return letters, bad
+		}
+		letters = append(letters, sale.Letter{No: l.No, Sale: l.Sale, Body: r.JSON()})
+	}
+	return letters, err
+}
+
+func (m mailbox) Delivered(ctx context.Context, d sale.DeviceID, no int64) error {
+	return m.db.Delivered(ctx, d, no, time.Now())
+}
+
+func (m mailbox) Again(ctx context.Context, d sale.DeviceID, saleID string) error {
+	return m.db.Again(ctx, d, saleID, time.Now())
+}
+
+// site is what devices are told of the site as a whole.
+type site struct {
+	changed chan struct{}
+	mu      sync.Mutex
+	last    siteWords
+	since   time.Time
+}
+
+// siteWords is the retained edgegw/v1/site/status (CONTRACT.md 2.3).
+type siteWords struct {
+	Accept string    `json:"accept"`
+	Reason string    `json:"reason"`
+	Uplink string    `json:"uplink"`
+	Since  time.Time `json:"since"`
+}
+
+func (s *site) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (g *Gateway) siteStatus() []byte {
+	s := &g.site
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := siteWords{Accept: "yes", Uplink: "up"}
+	if !g.relay.Uplink().Up {
+		now.Uplink = "down"
+	}
+	now.Since = s.last.Since
+	if now != s.last {
+		now.Since = time.Now().Truncate(time.Millisecond)
+		s.last = now
+	}
+	b, _ := json.Marshal(s.last) // of plain strings
+	return b
+}
+
+// siteTime is edgegw/v1/site/time. The quality is honest: nobody has asked the
+// kernel whether its clock is synchronised.
+func siteTime() []byte {
+	b, _ := json.Marshal(struct {
+		Now     time.Time `json:"now"`
+		Quality string    `json:"quality"`
+	}{time.Now(), "unknown"})
+	return b
+}

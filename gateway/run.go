@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"edgegw/admin"
+)
+
+// shutdownLimit bounds the end of the local HTTP servers.
+const shutdownLimit = 2 * time.Second
+
+// Run serves until ctx ends, and gives nil then; or until a part dies, and
+// gives its cause. It closes the gateway.
+func (g *Gateway) Run(ctx context.Context) error {
+	err := errors.New("run the gateway: it has run before")
+	g.run.Do(func() { err = g.serve(ctx) })
+	return errors.Join(err, g.Close())
+}
+
+// stage is a part that lives, in the order in which parts begin. They end in
+// the reverse order: MQTT first, so that nothing new is promised; then the
+// relay, which lets the attempt under way finish; the commands' socket last,
+// so that a technician can watch.
+type stage struct {
+	name string
+	run  func(context.Context) error
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+func (g *Gateway) serve(ctx context.Context) error {
+	stages := []*stage{
+		{name: "socket", run: g.serveSocket},
+		{name: "http", run: g.serveHTTP},
+		{name: "upkeep", run: g.upkeep},
+		{name: "relay", run: g.relay.Run},
+		{name: "broker", run: g.broker.Run},
+	}
+	died := make(chan error, len(stages))
+	base := context.WithoutCancel(ctx)
+	for _, s := range stages {
+		var own context.Context
+		own, s.end = context.WithCancel(base)
+		s.done = make(chan struct{})
+		go func() {
+			defer close(s.done)
+			err := s.run(own)
+			if err == nil && own.Err() == nil {
+				err = errors.New("ended without being asked to")
+			}
+			if err != nil {
+				died <- errors.Join(errors.New(s.name), err)
+			}
+		}()
+	}
+	g.log.Info("the gateway runs", "site", g.config.Site.Name, "mqtt", g.MQTTURL(), "openfiskal", g.config.OpenFiskal.BaseURL, "version", g.options.Version)
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-died:
+	case <-g.db.Failed():
+		cause = g.db.Cause()
+	}
+	g.log.Info("the gateway ends", "cause", cause)
+	for i := len(stages) - 1; i >= 0; i-- {
+		stages[i].end()
+		<-stages[i].done
+	}
+	for len(died) > 0 {
+		cause = errors.Join(cause, <-died)
+	}
+	return cause
+}
+
+// upkeep tells devices how the site is, and renews what ages.
+func (g *Gateway) upkeep(ctx context.Context) error {
+	day := time.NewTicker(24 * time.Hour)
+	defer day.Stop()
+	for {
+		g.broker.SetSite(g.siteStatus())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.site.changed:
+		case <-day.C:
+			if renewed, err := g.authority.Renew(); err != nil {
+				g.log.Error("the server certificate cannot be renewed", "cause", err)
+			} else if renewed {
+				g.log.Info("the server certificate was renewed")
+			}
+		}
+	}
+}
+
+// SocketName is the commands' socket inside the data directory.
+const SocketName = "edgegw.sock"
+
+// listenSocket binds the commands' socket with mode 0600. The lock on the data
+// directory is held, so a file that is there was left by a process that died.
+func (g *Gateway) listenSocket() (net.Listener, error) {
+	path := filepath.Join(g.config.DataDir, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, errors.Join(errors.New("make the commands' socket: is the path of data_dir longer than about 90 characters?"), err)
+	}
+	g.undo(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, os.Chmod(path, 0o600)
+}
+
+func (g *Gateway) serveSocket(ctx context.Context) error {
+	return serveHTTP(ctx, g.local, admin.Handler(g.control))
+}
+
+// serveHTTP answers /readyz on http.listen: the store is open and migrated and
+// MQTT is bound, or this would not run (CONTRACT.md ruling 15).
+func (g *Gateway) serveHTTP(ctx context.Context) error {
+	if g.page == nil {
+		<-ctx.Done()
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("ready\n"))
+	})
+	return serveHTTP(ctx, g.page, mux)
+}
+
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+	defer cancel()
+	if s.Shutdown(stop) != nil {
+		s.Close() // somebody holds a connection; the site does not wait for him
+	}
+	<-ended
+	return nil
+}
