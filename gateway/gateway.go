@@ -271,11 +271,6 @@ func (g *Gateway) listen(key, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: is another program using the port? Stop it, or set %s to another address", key, err, key)
 	}
-	g.undo(func() error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
+	g.undo(func() error { return closed(l.Close()) })
 	return l, nil
 }

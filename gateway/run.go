@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -55,7 +56,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 				err = errors.New("ended without being asked to")
 			}
 			if err != nil {
-				died <- errors.Join(errors.New(s.name), err)
+				died <- fmt.Errorf("%s: %w", s.name, err)
 			}
 		}()
 	}
@@ -98,27 +99,41 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 	}
 }
 
-// SocketName is the commands' socket inside the data directory.
-const SocketName = "edgegw.sock"
-
 // listenSocket binds the commands' socket with mode 0600. The lock on the data
 // directory is held, so a file that is there was left by a process that died.
+// The socket is made in a directory that nobody else may enter and moved to
+// its place with its mode, so that there is no moment at which others may
+// connect.
 func (g *Gateway) listenSocket() (net.Listener, error) {
-	path := filepath.Join(g.config.DataDir, SocketName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	path := filepath.Join(g.config.DataDir, admin.SocketName)
+	nest := filepath.Join(g.config.DataDir, ".s")
+	if err := errors.Join(os.RemoveAll(nest), os.Mkdir(nest, 0o700)); err != nil {
+		return nil, fmt.Errorf("make the commands' socket: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	defer os.Remove(nest)
+	young := filepath.Join(nest, "s")
+	l, err := net.Listen("unix", young)
 	if err != nil {
-		return nil, errors.Join(errors.New("make the commands' socket: is the path of data_dir longer than about 90 characters?"), err)
+		return nil, fmt.Errorf("make the commands' socket: %w: is the path of data_dir longer than about 90 characters?", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // its name changes
+	if err := errors.Join(os.Chmod(young, 0o600), os.Rename(young, path)); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("make the commands' socket: %w", err)
 	}
 	g.undo(func() error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
+		os.Remove(path)
+		return closed(l.Close())
 	})
-	return l, os.Chmod(path, 0o600)
+	return l, nil
+}
+
+// closed forgets that somebody else has closed it before.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 func (g *Gateway) serveSocket(ctx context.Context) error {

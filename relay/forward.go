@@ -31,17 +31,19 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	r.mu.Unlock()
 	g.Go(func() error {
+		defer func() {
+			r.mu.Lock()
+			r.begin = nil
+			r.mu.Unlock()
+		}()
 		ids, err := r.journal.WithWork(ctx)
 		if err != nil {
-			return fmt.Errorf("look for waiting calls: %w", err)
+			return ignoreEnd(ctx, fmt.Errorf("look for waiting calls: %w", err))
 		}
 		for _, id := range ids {
 			r.Kick(id)
 		}
 		<-ctx.Done() // the group stays open for queues that get work later
-		r.mu.Lock()
-		r.begin = nil
-		r.mu.Unlock()
 		return nil
 	})
 	return g.Wait()

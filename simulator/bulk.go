@@ -56,7 +56,7 @@ func (b *Bulk) split(text []byte, marks map[string]byte) {
 // time, so that no payload is a duplicate of another.
 func (b *Bulk) Append(dst []byte, at time.Time) (payload []byte, saleID string) {
 	b.seq++
-	saleID = newUUID(b.r)
+	saleID = newUUID(b.r, at)
 	for i, piece := range b.pieces {
 		dst = append(dst, piece...)
 		if i == len(b.fills) {

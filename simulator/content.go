@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -172,7 +173,7 @@ func Draw(k Kind, r *rand.Rand, currency string, at time.Time) *Sale {
 }
 
 func newSale(r *rand.Rand, k Kind, currency string, at time.Time) *Sale {
-	return &Sale{ID: newUUID(r), Kind: k, Currency: currency, StartedAt: at}
+	return &Sale{ID: newUUID(r, at), Kind: k, Currency: currency, StartedAt: at}
 }
 
 // meter adds the one line of a metered sale; places are those of the price in
@@ -228,14 +229,21 @@ func (s *Sale) pay(r *rand.Rand, cashPercent int) {
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
-// newUUID draws a version 4 UUID: from a seeded source, so that a run can be
-// repeated with the same sale ids.
-func newUUID(r *rand.Rand) string {
+// newUUID draws a version 7 UUID, as the device contract advises: it sorts by
+// time, so that the gateway's index of sale ids grows at one end. Its chance
+// comes from a seeded source, so that a run with the same times can be repeated.
+func newUUID(r *rand.Rand, at time.Time) string {
 	var b [16]byte
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	b[6] = b[6]&0x0f | 0x40
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16|uint64(r.Uint32()&0xffff))
+	binary.BigEndian.PutUint64(b[8:], r.Uint64())
+	b[6] = b[6]&0x0f | 0x70
 	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+	var text [36]byte
+	hex.Encode(text[0:8], b[0:4])
+	hex.Encode(text[9:13], b[4:6])
+	hex.Encode(text[14:18], b[6:8])
+	hex.Encode(text[19:23], b[8:10])
+	hex.Encode(text[24:36], b[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
 }

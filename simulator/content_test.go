@@ -53,7 +53,7 @@ func TestSaleText(t *testing.T) {
 	}
 }
 
-var uuidV4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+var uuidV4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
 // wantContract checks the rules of CONTRACT.md 2.2 on rendered bytes, with
 // rationals and without any code of the package.
@@ -75,7 +75,7 @@ func wantContract(t *testing.T, body []byte, exponent int64) {
 		t.Fatalf("not JSON: %v", err)
 	}
 	if !uuidV4.MatchString(p.SaleID) {
-		t.Errorf("sale id: got %q, want a UUID of version 4", p.SaleID)
+		t.Errorf("sale id: got %q, want a UUID of version 7", p.SaleID)
 	}
 	if _, err := time.Parse(time.RFC3339, p.OccurredAt); err != nil {
 		t.Errorf("occurred_at: %v", err)

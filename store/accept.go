@@ -28,6 +28,7 @@ const (
 func (db *DB) Append(ctx context.Context, e sale.Entry, done func(sale.Accepted, error)) {
 	var a sale.Accepted
 	db.w.submit(ctx, job{
+		bytes: len(e.Raw) + len(e.Opening) + len(e.Calls) + 200,
 		do:    func(t *tx) (err error) { a, err = t.append(&e); return err },
 		after: func(err error) { done(a, err) },
 	})
@@ -38,6 +39,7 @@ func (db *DB) Append(ctx context.Context, e sale.Entry, done func(sale.Accepted,
 func (db *DB) Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepted, error)) {
 	a := sale.Accepted{Status: r.Status, Fault: r.Fault}
 	db.w.submit(ctx, job{
+		bytes: len(r.Message.Payload),
 		do: func(t *tx) error {
 			d, ok := t.w.rows.devices[r.Message.Device]
 			if !ok {
@@ -107,7 +109,7 @@ func (t *tx) open(e *sale.Entry, d deviceRow) (sale.Accepted, bool, error) {
 	}
 	rseq := w.rows.tails[register] + 1
 	n, err := t.exec(`INSERT INTO event (no, sale, device, register, rseq, kind, flags, at, total, ref, operation, currency, raw, calls)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, ref) WHERE ref IS NOT NULL DO NOTHING`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ref, device) WHERE ref IS NOT NULL DO NOTHING`,
 		w.next, w.next, d.no, register, rseq, e.Event.Kind, flags, millis(e.At), e.Event.Total,
 		e.Event.SaleID, e.Operation, e.Event.Currency, e.Raw, e.Opening)
 	if err != nil || n == 0 {

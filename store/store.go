@@ -102,7 +102,7 @@ func createPrivate(path string) error {
 
 func writerDSN(path string) string {
 	return "file:" + path + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-		"&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=trusted_schema(0)&_pragma=wal_autocheckpoint(1000)" +
+		"&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=trusted_schema(0)&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-16384)" +
 		"&_pragma=journal_size_limit(16777216)&_dqs=0"
 }
 

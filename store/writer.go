@@ -21,6 +21,7 @@ const maxBatch = 1024
 // do changes the writer's caches only after its last statement, so that a job
 // that fails leaves nothing behind in them.
 type job struct {
+	bytes int // of rows, about
 	do    func(*tx) error
 	after func(error) // once, after the commit that holds the change, or its failure
 }
@@ -40,6 +41,10 @@ type writer struct {
 	next  int64 // number of the next event
 	rows  cache
 	dirty map[int64]*tally
+
+	side     *checkpointer
+	logPages int  // written since the log began anew, about
+	kicked   bool // the side is copying
 }
 
 func openWriter(ctx context.Context, c driver.Connector, db *DB) (*writer, error) {
@@ -50,6 +55,10 @@ func openWriter(ctx context.Context, c driver.Connector, db *DB) (*writer, error
 	w := &writer{db: db, conn: conn, stmts: map[string]driver.Stmt{}, jobs: make(chan job, maxBatch),
 		quit: make(chan struct{}), done: make(chan struct{}), dirty: map[int64]*tally{}}
 	if err := w.prepareFile(); err != nil {
+		w.release()
+		return nil, err
+	}
+	if w.side, err = openCheckpointer(ctx, c); err != nil {
 		w.release()
 		return nil, err
 	}
@@ -151,12 +160,17 @@ func (w *writer) commit(batch []job) {
 			w.db.fail(fmt.Errorf("write %s: %w", w.db.path, err))
 		}
 	}
+	bytes := 0
 	for i, j := range batch {
+		bytes += j.bytes
 		if err != nil {
 			j.after(err)
 		} else {
 			j.after(errs[i])
 		}
+	}
+	if err == nil {
+		w.tend(bytes)
 	}
 }
 
@@ -230,6 +244,7 @@ func (w *writer) close() error {
 	w.mu.Unlock()
 	close(w.quit)
 	<-w.done
+	w.side.close()
 	return w.release()
 }
 

@@ -70,7 +70,7 @@ CREATE TABLE event (
   calls     BLOB    NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX event_queue ON event (register, rseq) WHERE rseq IS NOT NULL;
-CREATE UNIQUE INDEX event_ref   ON event (device, ref)    WHERE ref IS NOT NULL;
+CREATE UNIQUE INDEX event_ref   ON event (ref, device)    WHERE ref IS NOT NULL;
 CREATE UNIQUE INDEX event_end   ON event (sale)           WHERE kind IN (3, 4) AND ref IS NULL;
 
 -- Updates may be many; each is told from the others by its seq, or else by its

@@ -1,0 +1,351 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"edgegw/health"
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// memory is a small Backend. It is talkative on purpose: its texts quote the
+// keys it was given, which no answer may pass on.
+type memory struct {
+	mu      sync.Mutex
+	devices []Device
+	keys    map[sale.DeviceID]string
+	who     []string
+	filters []SaleFilter
+	broken  error
+}
+
+func (m *memory) Status(context.Context) (Status, error) {
+	return Status{Site: "Test", Running: true, Uplink: "up", Devices: len(m.devices),
+		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "t", Remedy: "r"}}}, m.broken
+}
+
+func (m *memory) Devices(context.Context) ([]Device, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.devices, m.broken
+}
+
+func (m *memory) Device(_ context.Context, id sale.DeviceID) (Device, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.devices {
+		if d.DeviceID == id {
+			return d, nil
+		}
+	}
+	return Device{}, &Refusal{Code: "not_found", Message: "no device " + string(id), Remedy: "List them."}
+}
+
+func (m *memory) AddDevice(_ context.Context, a AddDevice, by string) (Credentials, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	for _, d := range m.devices {
+		if d.DeviceID == a.DeviceID {
+			return Credentials{}, &Refusal{Code: "exists", Message: "it exists; you gave " + string(a.Key.Reveal())}
+		}
+	}
+	m.devices = append(m.devices, Device{DeviceID: a.DeviceID, RegisterID: a.RegisterID, Kind: a.Kind, Label: a.Label, CreatedAt: time.Unix(1, 0).UTC()})
+	m.keys[a.DeviceID] = string(a.Key.Reveal())
+	return Credentials{DeviceID: a.DeviceID, Username: string(a.DeviceID), Password: "once", Notice: "took " + string(a.Key.Reveal())}, nil
+}
+
+func (m *memory) RemoveDevice(_ context.Context, id sale.DeviceID, by string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	for i, d := range m.devices {
+		if d.DeviceID == id {
+			m.devices = append(m.devices[:i:i], m.devices[i+1:]...)
+			return nil
+		}
+	}
+	return &Refusal{Code: "not_found", Message: "no device " + string(id)}
+}
+
+func (m *memory) SetKey(_ context.Context, k SetKey, by string) (KeyResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	if !k.Unverified {
+		return KeyResult{}, &Refusal{Code: "key_refused", Message: "OpenFiskal refuses " + string(k.Key.Reveal()), Remedy: "Not " + string(k.Key.Reveal())}
+	}
+	m.keys[k.DeviceID] = string(k.Key.Reveal())
+	return KeyResult{RegisterID: "reg_1", Key: "unverified", Notice: "stored " + string(k.Key.Reveal())}, nil
+}
+
+func (m *memory) Sales(_ context.Context, f SaleFilter) ([]Sale, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.filters = append(m.filters, f)
+	if f.SaleID == "none" {
+		return nil, nil
+	}
+	return []Sale{{SaleID: "s/1 &x", DeviceID: "pump-1", Total: 7622, Currency: "EUR"}}, m.broken
+}
+
+func (m *memory) Close() error { return nil }
+
+// serve starts the handler on a real socket and keeps every byte it answers.
+func serve(t *testing.T) (m *memory, path string, said *bytes.Buffer) {
+	t.Helper()
+	m = &memory{keys: map[sale.DeviceID]string{}}
+	dir, err := os.MkdirTemp("", "edgegw") // t.TempDir is too long for a socket on some systems
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path = filepath.Join(dir, SocketName)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said = &bytes.Buffer{}
+	var mu sync.Mutex
+	inner := Handler(m)
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(&tee{ResponseWriter: w, mu: &mu, said: said}, r)
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close(); <-done })
+	return m, path, said
+}
+
+type tee struct {
+	http.ResponseWriter
+	mu   *sync.Mutex
+	said *bytes.Buffer
+}
+
+func (t *tee) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	t.said.Write(b)
+	fmt.Fprintf(t.said, "%v\n", t.Header())
+	t.mu.Unlock()
+	return t.ResponseWriter.Write(b)
+}
+
+func dial(t *testing.T, path string) *Client {
+	t.Helper()
+	c, err := Dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestClientDoesWhatTheBackendDoes(t *testing.T) {
+	m, path, said := serve(t)
+	c, ctx := dial(t, path), t.Context()
+	const key = `ofk_reg_test_"quoted"_0123456789`
+
+	creds, err := c.AddDevice(ctx, AddDevice{DeviceID: "pump-1", RegisterID: "reg_1", Kind: "pump", Label: "Säule 1", Key: secretText(key)}, "person:anna")
+	if err != nil || creds.Password != "once" || creds.Username != "pump-1" {
+		t.Fatalf("added %+v, %v", creds, err)
+	}
+	if m.keys["pump-1"] != key {
+		t.Errorf("the key that arrived is %q", m.keys["pump-1"])
+	}
+	if _, err = c.AddDevice(ctx, AddDevice{DeviceID: "pump-1", Key: secretText(key)}, ""); refusalCode(err) != "exists" {
+		t.Errorf("second add: %v", err)
+	}
+	all, err := c.Devices(ctx)
+	if err != nil || len(all) != 1 || all[0].Label != "Säule 1" || !all[0].CreatedAt.Equal(time.Unix(1, 0)) {
+		t.Errorf("devices %+v, %v", all, err)
+	}
+	if one, err := c.Device(ctx, "pump-1"); err != nil || one != all[0] {
+		t.Errorf("device %+v, %v", one, err)
+	}
+	if _, err := c.SetKey(ctx, SetKey{DeviceID: "pump-1", Key: secretText(key)}, ""); refusalCode(err) != "key_refused" {
+		t.Errorf("refused key: %v", err)
+	}
+	if r, err := c.SetKey(ctx, SetKey{DeviceID: "pump-1", Key: secretText(key + "2"), Unverified: true}, ""); err != nil || r.Key != "unverified" {
+		t.Errorf("set key: %+v, %v", r, err)
+	}
+	if m.keys["pump-1"] != key+"2" {
+		t.Errorf("the new key that arrived is %q", m.keys["pump-1"])
+	}
+	s, err := c.Status(ctx)
+	if err != nil || s.Devices != 1 || len(s.Conditions) != 1 || s.Conditions[0].Severity != health.Attention {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if err := c.RemoveDevice(ctx, "pump-1", ""); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+	if err := c.RemoveDevice(ctx, "pump-1", ""); refusalCode(err) != "not_found" {
+		t.Errorf("second remove: %v", err)
+	}
+	if want := LocalUser(); m.who[0] != "person:anna" || m.who[len(m.who)-1] != want || !strings.HasPrefix(want, "cli:") {
+		t.Errorf("the audit trail names %q, want person:anna first and %s last", m.who, want)
+	}
+	for _, form := range []string{key, `ofk_reg_test_\"quoted\"_0123456789`, "ofk_reg"} {
+		if bytes.Contains(said.Bytes(), []byte(form)) {
+			t.Errorf("an answer holds the key as %q:\n%s", form, said)
+		}
+	}
+}
+
+func TestSalesFilterArrivesWhole(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	want := SaleFilter{DeviceID: "pump-1", SaleID: "a/b&c=d #1", State: "waiting", Limit: 7}
+	got, err := c.Sales(t.Context(), want)
+	if err != nil || len(got) != 1 || got[0].SaleID != "s/1 &x" || got[0].Flags == nil {
+		t.Errorf("sales %+v, %v", got, err)
+	}
+	if m.filters[0] != want {
+		t.Errorf("the filter arrived as %+v, want %+v", m.filters[0], want)
+	}
+	if _, err := c.Sales(t.Context(), SaleFilter{}); err != nil || m.filters[1] != (SaleFilter{}) {
+		t.Errorf("the empty filter arrived as %+v, %v", m.filters[1], err)
+	}
+}
+
+func TestListsAreNeverNull(t *testing.T) {
+	_, path, said := serve(t)
+	c := dial(t, path)
+	if _, err := c.Devices(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Sales(t.Context(), SaleFilter{SaleID: "none"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(said.String(), "null") {
+		t.Errorf("a list is null:\n%s", said)
+	}
+}
+
+func TestUnforeseenErrorIsTold(t *testing.T) {
+	m, path, _ := serve(t)
+	m.broken = errors.New("read devices: database or disk is full")
+	_, err := dial(t, path).Devices(t.Context())
+	if err == nil || refusalCode(err) != "" || !strings.Contains(err.Error(), "disk is full") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDialFindsNobody(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Dial(filepath.Join(dir, "none.sock")); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no file: %v", err)
+	}
+	_, path, _ := serve(t)
+	left := filepath.Join(filepath.Dir(path), "left.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	_ = l.Close()
+	if _, err := Dial(left); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("a file that a dead gateway left: %v", err)
+	}
+	if _, err := Dial("/" + strings.Repeat("x", 120)); err == nil || errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("a long path: %v", err)
+	}
+}
+
+// TestRequestsThatAreRefused speaks HTTP by hand: what the client never sends.
+func TestRequestsThatAreRefused(t *testing.T) {
+	_, path, said := serve(t)
+	web := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}}
+	defer web.CloseIdleConnections()
+	const key = "ofk_reg_test_secret"
+	for _, c := range []struct {
+		name, method, path, body, plain string
+		status                          int
+		code                            string
+	}{
+		{"unknown path", "GET", "/api/v1/nothing", "", "", 404, "not_found"},
+		{"outside the API", "GET", "/", "", "", 404, "not_found"},
+		{"wrong method", "PUT", "/api/v1/devices", "{}", "", 405, "method"},
+		{"unknown field", "POST", "/api/v1/devices", `{"device_id":"a","register_id":"r","key":"` + key + `"}`, "", 400, "invalid"},
+		{"other case", "POST", "/api/v1/devices", `{"Device_ID":"a"}`, "", 400, "invalid"},
+		{"repeated field", "POST", "/api/v1/devices", `{"device_id":"a","device_id":"b"}`, "", 400, "invalid"},
+		{"key of a wrong type", "POST", "/api/v1/devices", `{"register_key":77112233445566}`, "", 400, "invalid"},
+		{"null", "POST", "/api/v1/devices", `{"device_id":null}`, "", 400, "invalid"},
+		{"text behind", "POST", "/api/v1/devices", `{"device_id":"a"} {}`, "", 400, "invalid"},
+		{"half", "POST", "/api/v1/devices", `{"device_id":"a`, "", 400, "invalid"},
+		{"not an object", "POST", "/api/v1/devices", `["` + key + `"]`, "", 400, "invalid"},
+		{"too long", "POST", "/api/v1/devices", `{"label":"` + strings.Repeat("x", 1<<20) + `"}`, "", 413, "too_large"},
+		{"a form of another page", "POST", "/api/v1/devices", `{"device_id":"a"}`, "text/plain", 415, "media_type"},
+		{"key in the address", "PUT", "/api/v1/devices/pump-1/key?register_key=" + key, `{"register_key":"` + key + `"}`, "", 400, "invalid"},
+		{"no key", "PUT", "/api/v1/devices/pump-1/key", `{"unverified":true}`, "", 400, "invalid"},
+		{"unknown parameter", "GET", "/api/v1/sales?" + key + "=1", "", "", 400, "invalid"},
+		{"repeated parameter", "GET", "/api/v1/sales?state=waiting&state=confirmed", "", "", 400, "invalid"},
+		{"unknown state", "GET", "/api/v1/sales?state=lost", "", "", 400, "invalid"},
+		{"limit", "GET", "/api/v1/sales?limit=0", "", "", 400, "invalid"},
+		{"device that cannot be", "GET", "/api/v1/devices/%2e%2e", "", "", 404, "not_found"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), c.method, "http://edgegw"+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			if c.plain != "" {
+				r.Header.Set("Content-Type", c.plain)
+			}
+			answer, err := web.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			text, err := io.ReadAll(answer.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := refusalCode(refused(answer.StatusCode, text)); answer.StatusCode != c.status || got != c.code {
+				t.Errorf("got %d %q, want %d %q: %s", answer.StatusCode, got, c.status, c.code, text)
+			}
+		})
+	}
+	for _, form := range []string{key, "77112233445566"} {
+		if strings.Contains(said.String(), form) {
+			t.Errorf("a refusal quotes the key:\n%s", said)
+		}
+	}
+}
+
+func TestByIsOneShortLine(t *testing.T) {
+	for header, want := range map[string]string{"": "api", "cli:root": "cli:root", strings.Repeat("x", 129): "api", "a\tb": "api"} {
+		r, _ := http.NewRequest(http.MethodDelete, "/", nil)
+		r.Header[HeaderBy] = []string{header}
+		if got := by(r); got != want {
+			t.Errorf("%q: got %q, want %q", header, got, want)
+		}
+	}
+}
+
+func refusalCode(err error) string {
+	if f := (*Refusal)(nil); errors.As(err, &f) {
+		return f.Code
+	}
+	return ""
+}
+
+func secretText(s string) secret.Text { return secret.FromString(s) }

@@ -1,0 +1,159 @@
+// Package admin is the technicians' side: the operations they may do, as JSON
+// over HTTP on the gateway's socket, and the client the commands use. It
+// promises that a command does the same whether a gateway runs or not, and
+// that no answer ever holds a register key.
+package admin
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"edgegw/health"
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// Backend is what a technician can do. The gateway is one, running or opened
+// for one command; Client is one, too, speaking to a gateway that runs.
+// Errors that a person caused are *Refusal.
+type Backend interface {
+	Status(ctx context.Context) (Status, error)
+	Devices(ctx context.Context) ([]Device, error)
+	Device(ctx context.Context, id sale.DeviceID) (Device, error)
+	AddDevice(ctx context.Context, a AddDevice, by string) (Credentials, error)
+	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
+	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
+	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
+	Close() error
+}
+
+// Refusal is an error that names what the person can do. Code is stable.
+type Refusal struct {
+	Code    string `json:"code"` // not_found, exists, invalid, key_refused, …
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"` // what to do, as a sentence or a command
+}
+
+func (r *Refusal) Error() string {
+	if r.Remedy == "" {
+		return r.Message
+	}
+	return strings.TrimRight(r.Message, ". ") + ". " + r.Remedy
+}
+
+// Status is the site in one look.
+type Status struct {
+	Site       string             `json:"site"`
+	Version    string             `json:"version"`
+	Running    bool               `json:"running"` // a gateway runs; false: read from the data directory
+	Since      time.Time          `json:"since"`
+	Sentence   string             `json:"sentence"` // in words first
+	Uplink     string             `json:"uplink"`   // up, down or unknown
+	UplinkWhy  string             `json:"uplink_reason,omitempty"`
+	OpenFiskal string             `json:"openfiskal"` // base URL
+	MQTT       []string           `json:"mqtt"`       // URLs devices can use
+	Devices    int                `json:"devices"`
+	Online     int                `json:"online"`
+	Totals     Totals             `json:"totals"`
+	Registers  []Register         `json:"registers"`
+	Conditions []health.Condition `json:"conditions"`
+}
+
+// Totals counts sales: Accepted = Confirmed + Waiting + Quarantined + Resolved.
+type Totals struct {
+	Accepted    int64 `json:"accepted"`
+	Confirmed   int64 `json:"confirmed"`
+	Waiting     int64 `json:"waiting"`
+	Quarantined int64 `json:"quarantined"`
+	Resolved    int64 `json:"resolved"`
+	Refused     int64 `json:"refused"`  // messages kept as evidence, no sales
+	Receipts    int64 `json:"receipts"` // that wait for their device
+}
+
+// Register is one register's queue.
+type Register struct {
+	RegisterID  sale.RegisterID `json:"register_id"`
+	State       string          `json:"state"` // idle, waiting, retrying or blocked
+	Reason      string          `json:"reason,omitempty"`
+	Since       time.Time       `json:"since,omitzero"` // the oldest waiting call was accepted
+	NextAttempt time.Time       `json:"next_attempt,omitzero"`
+	Attempts    int             `json:"attempts"`
+	Totals
+}
+
+// Device is a device as technicians see it.
+type Device struct {
+	DeviceID   sale.DeviceID   `json:"device_id"`
+	RegisterID sale.RegisterID `json:"register_id"`
+	Kind       string          `json:"kind"`
+	Label      string          `json:"label"`
+	State      string          `json:"state"` // online, offline, disabled, or unknown where no gateway runs
+	Since      time.Time       `json:"since,omitzero"`
+	Remote     string          `json:"remote,omitempty"`
+	Key        string          `json:"key"` // active, unverified, refused or missing
+	KeyHint    string          `json:"key_hint,omitempty"`
+	Waiting    int64           `json:"waiting"`  // sales of its register
+	Receipts   int64           `json:"receipts"` // that wait for it
+	CreatedAt  time.Time       `json:"created_at"`
+}
+
+// AddDevice asks for a new device. Key may be empty: sales wait until it comes.
+type AddDevice struct {
+	DeviceID   sale.DeviceID   `json:"device_id"`
+	RegisterID sale.RegisterID `json:"register_id"`
+	Kind       string          `json:"kind"`
+	Label      string          `json:"label"`
+	Key        secret.Text     `json:"-"`
+	Unverified bool            `json:"unverified"` // store a key that OpenFiskal refuses
+}
+
+// Credentials are shown once, when a device is added.
+type Credentials struct {
+	DeviceID sale.DeviceID `json:"device_id"`
+	Username string        `json:"username"`
+	Password string        `json:"password"` // the device secret, in clear: its one showing
+	MQTTURL  string        `json:"mqtt_url"`
+	CAFile   string        `json:"ca_file"`
+	Key      string        `json:"key"`              // active, unverified or missing
+	Notice   string        `json:"notice,omitempty"` // what the person should know, such as that the key could not be checked yet
+}
+
+// SetKey gives the register of a device a new key.
+type SetKey struct {
+	DeviceID   sale.DeviceID `json:"device_id"`
+	Key        secret.Text   `json:"-"`
+	Unverified bool          `json:"unverified"`
+}
+
+// KeyResult says what became of a new key.
+type KeyResult struct {
+	RegisterID sale.RegisterID `json:"register_id"`
+	Key        string          `json:"key"` // active or unverified
+	Notice     string          `json:"notice,omitempty"`
+}
+
+// SaleFilter chooses sales; zero fields choose all.
+type SaleFilter struct {
+	DeviceID sale.DeviceID
+	SaleID   string
+	State    string // waiting, confirmed, quarantined, resolved
+	Limit    int    // 0: 50
+}
+
+// Sale is one sale as technicians see it.
+type Sale struct {
+	SaleID         string          `json:"sale_id"`
+	DeviceID       sale.DeviceID   `json:"device_id"`
+	RegisterID     sale.RegisterID `json:"register_id"`
+	State          string          `json:"state"`
+	Open           bool            `json:"open"` // its end has not been reported
+	Total          int64           `json:"total"`
+	Currency       string          `json:"currency"`
+	Operation      string          `json:"operation"`
+	FiscalState    string          `json:"fiscal_state,omitempty"`
+	DocumentNumber string          `json:"document_number,omitempty"`
+	AcceptedAt     time.Time       `json:"accepted_at"`
+	ChangedAt      time.Time       `json:"changed_at,omitzero"`
+	Flags          []string        `json:"flags"`
+}

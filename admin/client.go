@@ -1,0 +1,205 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"edgegw/sale"
+)
+
+// ErrNotRunning says that no gateway listens on the socket.
+var ErrNotRunning = errors.New("no gateway runs on this data directory")
+
+// SocketName is the gateway's socket in its data directory (CONTRACT.md section 5).
+const SocketName = "edgegw.sock"
+
+// SaleStates are the values of SaleFilter.State and Sale.State.
+var SaleStates = []string{"waiting", "confirmed", "quarantined", "resolved"}
+
+// ValidState reports whether s is one of SaleStates.
+func ValidState(s string) bool { return slices.Contains(SaleStates, s) }
+
+// longestSocket is the most bytes that the path of a socket may have on Linux,
+// where sun_path holds 108 with its end.
+const longestSocket = 107
+
+// Client is the Backend of a gateway that runs, reached over its socket.
+type Client struct{ http *http.Client }
+
+var _ Backend = (*Client)(nil)
+
+// Dial connects to the gateway's socket. The error is ErrNotRunning where
+// nobody listens there.
+func Dial(socketPath string) (*Client, error) {
+	if len(socketPath) > longestSocket {
+		return nil, fmt.Errorf("connect to %s: the path is longer than %d bytes; choose a shorter data_dir", socketPath, longestSocket)
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	first, err := dialer.Dial("unix", socketPath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		return nil, ErrNotRunning
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("connect to %s: permission denied; run this command as the user of the gateway, or as root", socketPath)
+	case err != nil:
+		return nil, fmt.Errorf("connect to the gateway: %w", err)
+	}
+	_ = first.Close() // only asked whether somebody is there
+	return &Client{http: &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, "unix", socketPath)
+			},
+			// A key takes one round trip to OpenFiskal to be checked: the caller's context decides how long.
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// LocalUser names the unix user of this process for the audit trail: "cli:root".
+func LocalUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return "cli:" + u.Username
+	}
+	return "cli:uid " + strconv.Itoa(os.Getuid())
+}
+
+// Status asks for the site in one look.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.do(ctx, http.MethodGet, "/status", nil, "", &s)
+}
+
+// Devices lists all devices.
+func (c *Client) Devices(ctx context.Context) (d []Device, err error) {
+	return d, c.do(ctx, http.MethodGet, "/devices", nil, "", &d)
+}
+
+// Device shows one.
+func (c *Client) Device(ctx context.Context, id sale.DeviceID) (d Device, err error) {
+	return d, c.do(ctx, http.MethodGet, "/devices/"+url.PathEscape(string(id)), nil, "", &d)
+}
+
+// AddDevice adds one; its credentials are in no later answer.
+func (c *Client) AddDevice(ctx context.Context, a AddDevice, by string) (out Credentials, err error) {
+	return out, c.do(ctx, http.MethodPost, "/devices", addBody{a, string(a.Key.Reveal())}, by, &out)
+}
+
+// RemoveDevice removes one.
+func (c *Client) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error {
+	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id)), nil, by, nil)
+}
+
+// SetKey gives the register of a device a new key.
+func (c *Client) SetKey(ctx context.Context, k SetKey, by string) (out KeyResult, err error) {
+	path := "/devices/" + url.PathEscape(string(k.DeviceID)) + "/key"
+	return out, c.do(ctx, http.MethodPut, path, keyBody{string(k.Key.Reveal()), k.Unverified}, by, &out)
+}
+
+// Sales lists sales, newest first.
+func (c *Client) Sales(ctx context.Context, f SaleFilter) (out []Sale, err error) {
+	q := url.Values{}
+	for name, value := range map[string]string{"device_id": string(f.DeviceID), "sale_id": f.SaleID, "state": f.State} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if f.Limit != 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return out, c.do(ctx, http.MethodGet, "/sales?"+q.Encode(), nil, "", &out)
+}
+
+// Close lets the connection go.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// do makes one request. An empty by is the unix user of this process.
+func (c *Client) do(ctx context.Context, method, path string, body any, by string, into any) error {
+	var payload io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("write the request: %w", err)
+		}
+		payload = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://edgegw"+Prefix+path, payload)
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", err)
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if method != http.MethodGet {
+		if by == "" {
+			by = LocalUser()
+		}
+		r.Header.Set(HeaderBy, ascii(by))
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", plain(err))
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	if answer.StatusCode >= 300 {
+		return refused(answer.StatusCode, text)
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	return nil
+}
+
+// refused turns an error answer back into what the backend said.
+func refused(status int, text []byte) error {
+	f := &Refusal{}
+	if err := json.Unmarshal(text, f); err != nil || f.Code == "" {
+		return fmt.Errorf("ask the gateway: it answered %d without saying why", status)
+	}
+	if f.Code == "internal" {
+		return fmt.Errorf("the gateway says: %s", f.Message)
+	}
+	return f
+}
+
+// plain leaves out the made-up address that net/http puts before a cause.
+func plain(err error) error {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// ascii replaces what may not stand in a header.
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,272 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// Handler serves the API of CONTRACT.md section 7 below /api/v1:
+//
+//	GET    /api/v1/status
+//	GET    /api/v1/devices             POST: adds one; the answer holds its credentials, this once
+//	GET    /api/v1/devices/{id}        DELETE: removes it
+//	PUT    /api/v1/devices/{id}/key    gives its register a new key
+//	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
+//
+// A register key comes in the body, as register_key, and in no other place, and
+// no answer holds one. An error is {"code","message","remedy"}. Who may ask is
+// the business of whoever serves it: the gateway's socket has mode 0600.
+func Handler(b Backend) http.Handler {
+	a := api{b}
+	mux := http.NewServeMux()
+	for path, methods := range map[string]map[string]http.HandlerFunc{
+		"/status":           {http.MethodGet: a.status},
+		"/devices":          {http.MethodGet: a.devices, http.MethodPost: a.add},
+		"/devices/{id}":     {http.MethodGet: a.device, http.MethodDelete: a.remove},
+		"/devices/{id}/key": {http.MethodPut: a.setKey},
+		"/sales":            {http.MethodGet: a.sales},
+	} {
+		allowed := []string{}
+		for method, handle := range methods {
+			mux.HandleFunc(method+" "+Prefix+path, handle)
+			allowed = append(allowed, method)
+		}
+		mux.HandleFunc(Prefix+path, wrongMethod(allowed))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, &Refusal{Code: "not_found", Message: "there is no such path", Remedy: "The paths begin with " + Prefix + "/."}, secret.Text{})
+	})
+	return mux
+}
+
+type api struct{ b Backend }
+
+func wrongMethod(allowed []string) http.HandlerFunc {
+	allow := strings.Join(allowed, ", ")
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", allow)
+		fail(w, &Refusal{Code: "method", Message: "this path does not know that method", Remedy: "Use " + allow + "."}, secret.Text{})
+	}
+}
+
+func (a api) status(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	s, err := a.b.Status(r.Context())
+	reply(w, s, err, secret.Text{})
+}
+
+func (a api) devices(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	all, err := a.b.Devices(r.Context())
+	if all == nil {
+		all = []Device{}
+	}
+	reply(w, all, err, secret.Text{})
+}
+
+func (a api) device(w http.ResponseWriter, r *http.Request) {
+	id, f := deviceID(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	d, err := a.b.Device(r.Context(), id)
+	reply(w, d, err, secret.Text{})
+}
+
+func (a api) remove(w http.ResponseWriter, r *http.Request) {
+	id, f := deviceID(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	if err := a.b.RemoveDevice(r.Context(), id, by(r)); err != nil {
+		fail(w, err, secret.Text{})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a api) add(w http.ResponseWriter, r *http.Request) {
+	var add AddDevice
+	var key string
+	f := query(r)
+	if f == nil {
+		f = readBody(r,
+			field{"device_id", "a string", &add.DeviceID}, field{"register_id", "a string", &add.RegisterID},
+			field{"kind", "a string", &add.Kind}, field{"label", "a string", &add.Label},
+			field{"register_key", "a string", &key}, field{"unverified", "true or false", &add.Unverified})
+	}
+	add.Key = secret.FromString(key)
+	if f != nil {
+		fail(w, f, add.Key)
+		return
+	}
+	c, err := a.b.AddDevice(r.Context(), add, by(r))
+	if err == nil {
+		// The device secret is in this answer: no cache on the way may keep it.
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	reply(w, c, err, add.Key)
+}
+
+func (a api) setKey(w http.ResponseWriter, r *http.Request) {
+	var set SetKey
+	var key string
+	id, f := deviceID(r)
+	if f == nil {
+		f = readBody(r, field{"register_key", "a string", &key}, field{"unverified", "true or false", &set.Unverified})
+	}
+	if f == nil && key == "" {
+		f = invalid("register_key is missing or empty", "Send the new register key.")
+	}
+	set.DeviceID, set.Key = id, secret.FromString(key)
+	if f != nil {
+		fail(w, f, set.Key)
+		return
+	}
+	result, err := a.b.SetKey(r.Context(), set, by(r))
+	reply(w, result, err, set.Key)
+}
+
+func (a api) sales(w http.ResponseWriter, r *http.Request) {
+	filter, f := saleFilter(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	all, err := a.b.Sales(r.Context(), filter)
+	if all == nil {
+		all = []Sale{}
+	}
+	reply(w, all, err, secret.Text{})
+}
+
+func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
+	if f := query(r, "device_id", "sale_id", "state", "limit"); f != nil {
+		return SaleFilter{}, f
+	}
+	q := r.URL.Query()
+	filter := SaleFilter{DeviceID: sale.DeviceID(q.Get("device_id")), SaleID: q.Get("sale_id"), State: q.Get("state")}
+	if filter.DeviceID != "" && !filter.DeviceID.Valid() {
+		return SaleFilter{}, noDevice()
+	}
+	if filter.State != "" && !ValidState(filter.State) {
+		return SaleFilter{}, invalid("there is no such state of a sale", "States are "+strings.Join(SaleStates, ", ")+".")
+	}
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxLimit {
+			return SaleFilter{}, invalid("limit is not a number from 1 to "+strconv.Itoa(maxLimit), "Ask for fewer sales.")
+		}
+		filter.Limit = n
+	}
+	return filter, nil
+}
+
+// query refuses parameters that a path does not know, without quoting them: a
+// key put into an address by mistake must not come back as well.
+func query(r *http.Request, known ...string) *Refusal {
+	for name, values := range r.URL.Query() {
+		found := false
+		for _, k := range known {
+			found = found || k == name
+		}
+		switch {
+		case !found && len(known) == 0:
+			return invalid("this path takes no parameters", "A register key belongs into the body.")
+		case !found:
+			return invalid("the address has an unknown parameter", "Known parameters are "+strings.Join(known, ", ")+".")
+		case len(values) > 1:
+			return invalid("the parameter "+name+" stands twice", "Send it once.")
+		}
+	}
+	return nil
+}
+
+func deviceID(r *http.Request) (sale.DeviceID, *Refusal) {
+	if f := query(r); f != nil {
+		return "", f
+	}
+	id := sale.DeviceID(r.PathValue("id"))
+	if !id.Valid() {
+		return "", noDevice()
+	}
+	return id, nil
+}
+
+func noDevice() *Refusal {
+	return &Refusal{Code: "not_found", Message: "there is no such device", Remedy: "List them: edgegw device list"}
+}
+
+// by names who asks. It goes into the audit trail, so only a short line of
+// printable ASCII counts.
+func by(r *http.Request) string {
+	who := r.Header.Get(HeaderBy)
+	if who == "" || len(who) > 128 {
+		return "api"
+	}
+	for i := range len(who) {
+		if who[i] < 0x20 || who[i] > 0x7e {
+			return "api"
+		}
+	}
+	return who
+}
+
+func mediaType(header string) string {
+	t, _, err := mime.ParseMediaType(header)
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+func reply(w http.ResponseWriter, v any, err error, key secret.Text) {
+	if err == nil {
+		var body []byte
+		if body, err = json.Marshal(v); err == nil {
+			send(w, http.StatusOK, body, key)
+			return
+		}
+	}
+	fail(w, err, key)
+}
+
+// fail writes an error. What nobody foresaw is told as well: whoever may use
+// this API looks after the box.
+func fail(w http.ResponseWriter, err error, key secret.Text) {
+	refusal, status := (*Refusal)(nil), http.StatusInternalServerError
+	if errors.As(err, &refusal) {
+		status = http.StatusUnprocessableEntity
+		if s, known := statuses[refusal.Code]; known {
+			status = s
+		}
+	} else {
+		refusal = &Refusal{Code: "internal", Message: err.Error(), Remedy: "See the gateway's log."}
+	}
+	body, err := json.Marshal(refusal)
+	if err != nil {
+		body = []byte(`{"code":"internal","message":"the answer could not be written"}`) // three strings always have a JSON form
+	}
+	send(w, status, body, key)
+}
+
+func send(w http.ResponseWriter, status int, body []byte, key secret.Text) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(scrub(body, key), '\n')) // whoever asked is gone: nothing to tell him
+}

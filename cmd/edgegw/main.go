@@ -1,0 +1,191 @@
+// Package main is edgegw, the one command of the product: it reads flags and
+// signals, calls the part that does the work and says how it went. It promises
+// exit codes that a script can rely on (CONTRACT.md section 5), errors of one
+// line each that end in what to do, and that no key passes over its command
+// line or its output. Everything else is the business of the packages it calls.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"edgegw/config"
+	"edgegw/secret"
+)
+
+func main() {
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
+		outTerminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr), inTerminal: isTerminal(os.Stdin)}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := a.main(ctx, stop, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// The exit codes of CONTRACT.md section 5.
+const (
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitAttention = 3
+)
+
+// exitError is an error with an exit code of its own; every other one is a 1.
+type exitError struct {
+	code  int
+	cause error
+}
+
+func (e *exitError) Error() string { return e.cause.Error() }
+func (e *exitError) Unwrap() error { return e.cause }
+
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// errSaid ends a command with 1 where its output has told everything already.
+var errSaid = errors.New("said already")
+
+// app is what a command gets from the outside world.
+type app struct {
+	in                                   io.Reader
+	out, err                             io.Writer
+	env                                  []string
+	inTerminal, outTerminal, errTerminal bool
+
+	globals globals
+	ctx     context.Context // ends with the first SIGINT or SIGTERM; kong calls commands without one
+	stop    func()          // gives the signals back: the next one kills
+}
+
+// globals are the flags that every command takes.
+type globals struct {
+	Config  string   `placeholder:"FILE" help:"Configuration file (default: $EDGEGW_CONFIG, ./edgegw.yaml, /etc/edgegw/edgegw.yaml)."`
+	DataDir string   `placeholder:"DIR" help:"Data directory, before everything else that names one."`
+	Set     []string `placeholder:"KEY=VALUE" sep:"none" help:"Any configuration key, e.g. --set mqtt.tls_listen=:8884."`
+}
+
+// commands is the command line.
+type commands struct {
+	globals
+
+	Demo     demoCmd     `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
+	Run      runCmd      `cmd:"" help:"Run the gateway."`
+	Status   statusCmd   `cmd:"" help:"The site in one look: what waits, why, and who must act."`
+	Device   deviceCmd   `cmd:"" help:"Add, list, show and remove devices."`
+	Key      keyCmd      `cmd:"" help:"Give the register of a device its OpenFiskal key."`
+	Sales    salesCmd    `cmd:"" help:"List sales, the newest first."`
+	Sandbox  sandboxCmd  `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
+	Simulate simulateCmd `cmd:"" help:"Pumps and chargers against any gateway."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// helped is how kong's --help leaves Parse.
+type helped int
+
+func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
+	a.ctx, a.stop = ctx, stop
+	defer func() {
+		if p := recover(); p != nil {
+			h, ok := p.(helped)
+			if !ok {
+				panic(p)
+			}
+			code = int(h)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c, kong.Name("edgegw"),
+		kong.Description("The gateway between the pumps and chargers of a site and OpenFiskal. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 needs attention."),
+		kong.Writers(a.out, a.err), kong.Exit(func(code int) { panic(helped(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
+	if err != nil {
+		return a.report(fmt.Errorf("read the command line: %w", err))
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return a.report(usage("%w; see: edgegw --help", err))
+	}
+	a.globals = c.globals
+	return a.report(parsed.Run(a))
+}
+
+// keys finds OpenFiskal keys. One typed where none belongs must not stand in
+// the terminal's log a second time.
+var keys = regexp.MustCompile(`ofk_[A-Za-z0-9_-]+`)
+
+// report prints an error, one line for each part, and gives the exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code := exitFailed
+	if e := (*exitError)(nil); errors.As(err, &e) {
+		code = e.code
+	}
+	if faults := (config.Faults)(nil); errors.As(err, &faults) {
+		code = exitUsage
+	}
+	if errors.Is(err, errSaid) {
+		return code
+	}
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintln(a.err, "edgegw: "+clean(keys.ReplaceAllString(line, secret.Redacted)))
+		}
+	}
+	return code
+}
+
+// load reads the configuration.
+func (a *app) load() (config.Config, error) {
+	flags, err := a.globals.flags()
+	if err != nil {
+		return config.Config{}, err
+	}
+	return config.Load(config.Options{File: a.globals.Config, Env: a.env, Flags: flags, Terminal: a.errTerminal})
+}
+
+// flags gives --set and --data-dir as configuration keys.
+func (g globals) flags() (map[string]string, error) {
+	flags := map[string]string{}
+	for _, s := range g.Set {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			// The text is not repeated: somebody may have typed a secret there.
+			return nil, usage("--set needs KEY=VALUE, e.g. --set mqtt.tls_listen=:8884")
+		}
+		if _, twice := flags[name]; twice {
+			return nil, usage("--set %s stands twice; give it once", name)
+		}
+		flags[name] = value
+	}
+	if g.DataDir != "" {
+		if _, twice := flags["data_dir"]; twice {
+			return nil, usage("--data-dir and --set data_dir name it twice; give one of them")
+		}
+		flags["data_dir"] = g.DataDir
+	}
+	return flags, nil
+}
+
+// absolute is for paths that are shown: they must work from another folder.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

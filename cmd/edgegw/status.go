@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"edgegw/admin"
+	"edgegw/health"
+	"edgegw/sale"
+)
+
+type statusCmd struct {
+	Check bool `help:"Exit with 3 when the gateway needs attention."`
+	JSON  bool `help:"Print JSON."`
+}
+
+// Run shows the site. With --check a site that needs somebody is never "fine",
+// and one whose gateway does not run neither.
+func (c *statusCmd) Run(a *app) error {
+	return a.with(false, func(b admin.Backend) error {
+		s, err := b.Status(a.ctx)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			err = a.printJSON(s)
+		} else {
+			a.printStatus(s)
+		}
+		if reasons := attention(s); err == nil && c.Check && len(reasons) > 0 {
+			return &exitError{exitAttention, fmt.Errorf("needs attention: %s; see: edgegw status", strings.Join(reasons, ", "))}
+		}
+		return err
+	})
+}
+
+// attention lists why a person must look.
+func attention(s admin.Status) (reasons []string) {
+	if !s.Running {
+		reasons = append(reasons, "no gateway runs (start it: edgegw run)")
+	}
+	for _, c := range s.Conditions {
+		if c.Severity >= health.Attention {
+			reasons = append(reasons, c.Code)
+		}
+	}
+	if s.Totals.Quarantined > 0 {
+		reasons = append(reasons, count(s.Totals.Quarantined, "sale")+" in quarantine")
+	}
+	for _, r := range s.Registers {
+		if r.State == "blocked" {
+			reasons = append(reasons, "the queue of "+string(r.RegisterID)+" is blocked")
+		}
+	}
+	return reasons
+}
+
+func (a *app) printStatus(s admin.Status) {
+	if s.Sentence != "" {
+		fmt.Fprintf(a.out, "%s\n\n", clean(s.Sentence))
+	}
+	gateway := "does not run; this is read from its data"
+	if s.Running {
+		gateway = "runs, started " + a.when(s.Since) + ", version " + s.Version
+	}
+	uplink := s.Uplink
+	if s.UplinkWhy != "" {
+		uplink += ": " + s.UplinkWhy
+	}
+	t := s.Totals
+	table(a.out, []string{"site", s.Site}, []string{"gateway", gateway}, []string{"uplink", uplink},
+		[]string{"OpenFiskal", s.OpenFiskal}, []string{"MQTT", dash(strings.Join(s.MQTT, ", "))},
+		[]string{"devices", fmt.Sprintf("%d, of which %d online", s.Devices, s.Online)},
+		[]string{"sales", fmt.Sprintf("%d accepted = %d confirmed + %d waiting + %d quarantined + %d resolved",
+			t.Accepted, t.Confirmed, t.Waiting, t.Quarantined, t.Resolved)},
+		[]string{"receipts", fmt.Sprintf("%d wait for their device", t.Receipts)})
+	if t.Refused > 0 {
+		fmt.Fprintf(a.out, "evidence  %s that cannot be sales\n", count(t.Refused, "message"))
+	}
+	a.printRegisters(s.Registers)
+	for _, c := range s.Conditions {
+		mark := "notice"
+		if c.Severity >= health.Attention {
+			mark = "ATTENTION"
+		}
+		fmt.Fprintf(a.out, "\n%s: %s (since %s)\n  %s\n", mark, clean(c.Title), a.when(c.Since), clean(c.Remedy))
+	}
+}
+
+// printRegisters shows the queues where something waits or has failed; the idle
+// ones are one line together.
+func (a *app) printRegisters(all []admin.Register) {
+	busy := slices.DeleteFunc(slices.Clone(all), func(r admin.Register) bool { return r.State == "idle" && r.Waiting+r.Quarantined == 0 })
+	if len(all) > 0 {
+		fmt.Fprintf(a.out, "queues    %d, of which %d idle\n", len(all), len(all)-len(busy))
+	}
+	if len(busy) == 0 {
+		return
+	}
+	rows := [][]string{{"REGISTER", "QUEUE", "WAITING", "QUARANTINED", "OLDEST", "NEXT TRY", "ATTEMPTS", "WHY"}}
+	for _, r := range busy {
+		rows = append(rows, []string{string(r.RegisterID), r.State, strconv.FormatInt(r.Waiting, 10), strconv.FormatInt(r.Quarantined, 10),
+			a.when(r.Since), a.when(r.NextAttempt), strconv.Itoa(r.Attempts), dash(r.Reason)})
+	}
+	fmt.Fprintln(a.out)
+	table(a.out, rows...)
+}
+
+type salesCmd struct {
+	Device string `placeholder:"ID" help:"Only of this device."`
+	Sale   string `placeholder:"ID" help:"Only this sale."`
+	State  string `placeholder:"STATE" help:"Only waiting, confirmed, quarantined or resolved ones."`
+	Limit  int    `default:"50" help:"How many at most."`
+	JSON   bool   `help:"Print JSON."`
+}
+
+// Run lists sales.
+func (c *salesCmd) Run(a *app) error {
+	filter := admin.SaleFilter{SaleID: c.Sale, State: c.State, Limit: c.Limit}
+	if c.Device != "" {
+		id, err := deviceID(c.Device)
+		if err != nil {
+			return err
+		}
+		filter.DeviceID = id
+	}
+	if c.State != "" && !admin.ValidState(c.State) {
+		return usage("--state %s: there is no such state; states are %s", c.State, strings.Join(admin.SaleStates, ", "))
+	}
+	if c.Limit < 1 || c.Limit > 10_000 {
+		return usage("--limit %d: give a number from 1 to 10000", c.Limit)
+	}
+	return a.with(false, func(b admin.Backend) error {
+		all, err := b.Sales(a.ctx, filter)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return a.printJSON(list(all))
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(a.out, "There is no such sale.")
+			return nil
+		}
+		a.printSales(all)
+		return nil
+	})
+}
+
+func (a *app) printSales(all []admin.Sale) {
+	rows := [][]string{{"ACCEPTED", "DEVICE", "SALE", "STATE", "TOTAL", "DOCUMENT", "FLAGS"}}
+	for _, s := range all {
+		state := s.State
+		if s.Open {
+			state += ", open"
+		}
+		if s.FiscalState != "" && s.FiscalState != "succeeded" {
+			state += ", fiscal " + s.FiscalState
+		}
+		rows = append(rows, []string{a.when(s.AcceptedAt), string(s.DeviceID), s.SaleID, state,
+			sale.FormatAmount(s.Total, s.Currency), dash(s.DocumentNumber), dash(strings.Join(s.Flags, " "))})
+	}
+	table(a.out, rows...)
+}
