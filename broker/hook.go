@@ -1,0 +1,346 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/storage"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"edgegw/sale"
+)
+
+// hook is the one hook of the broker. There must be no second one: mochi lets in
+// whom any hook lets in.
+type hook struct {
+	mqtt.HookBase
+	b       *Broker
+	clients []storage.Client // stored MQTT sessions, set before Serve
+	subs    []storage.Subscription
+}
+
+func (h *hook) ID() string { return "edgegw" }
+
+func (h *hook) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablish, mqtt.OnSessionEstablished,
+		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketProcessed, mqtt.OnSubscribe, mqtt.OnSubscribed,
+		mqtt.OnUnsubscribed, mqtt.OnPublish, mqtt.OnWill, mqtt.OnWillSent, mqtt.OnClientExpired, mqtt.StoredClients, mqtt.StoredSubscriptions:
+		return true
+	}
+	return false
+}
+
+func (h *hook) StoredClients() ([]storage.Client, error)             { return h.clients, nil }
+func (h *hook) StoredSubscriptions() ([]storage.Subscription, error) { return h.subs, nil }
+
+// sessionOf gives our side of a connection; nil for clients of mochi that have
+// none: the gateway itself, and stored sessions.
+func sessionOf(cl *mqtt.Client) *session {
+	if c, ok := cl.Net.Conn.(*conn); ok {
+		return c.session.Load()
+	}
+	return nil
+}
+
+// OnACLCheck is asked for every filter of a SUBSCRIBE, for every message of mochi
+// on its way to a device, and for a PUBLISH with QoS 2 that publish2 has let
+// through; the others do not get this far.
+func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) (ok bool) {
+	s := sessionOf(cl)
+	if s == nil {
+		return false
+	}
+	defer h.b.recovered(s.conn, "acl")
+	if write {
+		r, _ := routeOf(s.prefix, topic)
+		return r != routeForbidden
+	}
+	if maySubscribe(s.prefix, topic) {
+		return true
+	}
+	h.b.n.refused.Add(1)
+	h.b.grumble.refused.Do(func() {
+		h.b.log.Warn("a subscription was refused", "device", s.id, "filter", cut(topic, maxFilterBytes))
+	})
+	return false
+}
+
+// OnPacketRead gets each packet before mochi does.
+func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (out packets.Packet, err error) {
+	s := sessionOf(cl)
+	if s == nil || !s.settled.Load() {
+		return pk, nil // CONNECT
+	}
+	err = mochiDrop // what a panic leaves behind
+	defer h.b.recovered(s.conn, "packet")
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		out, err = s.publish(pk)
+	case packets.Puback:
+		s.acked(pk.PacketID, pk.ReasonCode)
+		out, err = neutral(pk), nil
+	case packets.Pubrec, packets.Pubcomp, packets.Auth:
+		// The broker sends no QoS 2 and asks for no AUTH. Mochi would look these
+		// ids up among those of the device's own messages.
+	default:
+		out, err = pk, nil
+	}
+	return out, err
+}
+
+// publish deals with one PUBLISH, in the order of arrival. QoS 0 and 1 end here,
+// with an answer owed; QoS 2 waits for its commit and goes on to mochi, which
+// keeps the rest of that hand-shake.
+func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
+	if pk.PublishValidate(0) != packets.CodeSuccess {
+		return pk, nil // mochi finds the same, and says so to the device
+	}
+	if !s.pace() || s.revoked.Load() || s.superseded.Load() {
+		return pk, mochiDrop // what an old connection still holds, the new one is sent again
+	}
+	p := pending{id: pk.PacketID, qos: pk.FixedHeader.Qos}
+	r, kind := routeOf(s.prefix, pk.TopicName)
+	switch r {
+	case routeSale:
+		p.kind, p.reply = kind, s.replyTo(pk)
+		p.verdict = s.accept(kind, pk)
+	case routeReceiptGet:
+		p.done = s.again(pk.Payload)
+	case routeStatus:
+		if len(pk.Payload) <= maxStatus {
+			s.dev.setStatus(pk.Payload, time.Now())
+			s.b.publish(pk.TopicName, bytes.Clone(pk.Payload), pk.FixedHeader.Retain)
+		}
+	default:
+		p.done = forbidden
+		s.b.n.refused.Add(1)
+		s.b.grumble.refused.Do(func() {
+			s.b.log.Warn("a publish was refused", "device", s.id, "topic", cut(pk.TopicName, maxFilterBytes))
+		})
+	}
+	if p.qos == 2 {
+		return s.publish2(pk, p)
+	}
+	if !s.owe(p) {
+		return pk, mochiDrop
+	}
+	return neutral(pk), nil
+}
+
+// publish2 waits for the commit, so that mochi's PUBREC comes after it. A PUBLISH
+// whose id still waits for PUBREL is taken again, too: it may be another message
+// of a device that lost its memory, and the Acceptor knows a true duplicate.
+func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error) {
+	s.late = nil
+	if p.done == forbidden {
+		a := answerTo(s.v5, p.qos, p.done)
+		if a.drop {
+			return pk, mochiDrop
+		}
+		// Not left to mochi, which answers nothing at all for some topics.
+		_, _ = s.conn.Write(appendPubrecRefusal(nil, p.id, a.code)) // a failed write has closed the connection
+		return neutral(pk), nil
+	}
+	o := p.done
+	if p.verdict != nil {
+		select {
+		case v, ok := <-p.verdict:
+			v = given(v, ok)
+			o = s.judge(v, p.qos)
+			s.late = &owedAck{p, v}
+		case <-s.conn.life:
+			return pk, mochiDrop
+		}
+	}
+	if answerTo(s.v5, p.qos, o).drop {
+		return pk, mochiDrop
+	}
+	s.passed = true
+	return pk, nil
+}
+
+func (s *session) accept(kind sale.Kind, pk packets.Packet) <-chan sale.Verdict {
+	if pk.FixedHeader.Qos == 0 {
+		s.b.n.unsafe.Add(1)
+	}
+	ch := s.b.acceptor.Accept(s.conn.life, sale.Message{
+		Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: time.Now(),
+	})
+	if ch == nil {
+		none := make(chan sale.Verdict)
+		close(none)
+		return none
+	}
+	return ch
+}
+
+// pace holds the reading of a device that sends more than it may, and reports
+// false when the connection has ended meanwhile (ruling 2).
+func (s *session) pace() bool {
+	wait := s.dev.limit.Reserve().Delay()
+	if wait == 0 {
+		return true
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.conn.life:
+		return false
+	}
+}
+
+func (s *session) replyTo(pk packets.Packet) *reply {
+	if t := pk.Properties.ResponseTopic; s.v5 && t != "" && mayAnswerAt(s.prefix, t) {
+		return &reply{topic: t, correlation: pk.Properties.CorrelationData}
+	}
+	return nil
+}
+
+// again answers receipt/get: it puts the receipt back into the mailbox. Asking
+// for one that does not exist is no fault of the message, and changes nothing.
+func (s *session) again(payload []byte) outcome {
+	var ask struct {
+		SaleID string `json:"sale_id"`
+	}
+	if err := json.Unmarshal(payload, &ask); err != nil || ask.SaleID == "" {
+		return quarantined // in words of the wire: 0x99, where the device can hear it
+	}
+	ctx, cancel := context.WithTimeout(s.conn.life, storeLimit)
+	defer cancel()
+	switch err := s.b.mailbox.Again(ctx, s.id, ask.SaleID); {
+	case err == nil:
+		s.deliver(true)
+		return stored
+	case errors.Is(err, sale.ErrNone):
+		return stored
+	default:
+		s.b.grumble.store.Do(func() {
+			s.b.log.Warn("putting a receipt back into the mailbox failed", "device", s.id, "error", err)
+		})
+		return unstored
+	}
+}
+
+// OnPublish is reached by QoS 2 messages that publish2 has let through, and by
+// the gateway's own. Anything else would be acknowledged by mochi unseen.
+func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if cl.Net.Inline {
+		return pk, nil
+	}
+	if s := sessionOf(cl); s != nil && s.passed {
+		s.passed = false
+		return pk, mochiAckNoFan
+	}
+	cl.Stop(mochiNotAllowed)
+	return pk, mochiSilent
+}
+
+// OnPacketProcessed comes when mochi has answered a packet.
+func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) {
+	t := pk.FixedHeader.Type
+	if t != packets.Subscribe && (t != packets.Publish || pk.FixedHeader.Qos != 2) {
+		return
+	}
+	s := sessionOf(cl)
+	if s == nil {
+		return
+	}
+	defer h.b.recovered(s.conn, "processed")
+	if t == packets.Publish {
+		if late := s.late; late != nil && err == nil {
+			s.late = nil
+			w := &batch{c: s.conn}
+			s.appendAck(w, late.p, late.v)
+			w.flush()
+		}
+		return
+	}
+	s.deliver(false) // after the SUBACK: simple devices stumble over a PUBLISH before it
+	if h.b.siteTime == nil {
+		return
+	}
+	for _, f := range pk.Filters {
+		if maySubscribe(s.prefix, f.Filter) && matches(f.Filter, siteTime) {
+			s.send(siteTime, h.b.siteTime())
+			return
+		}
+	}
+}
+
+// OnPacketEncode sees what mochi is about to write.
+func (h *hook) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+	return mend(pk, h.b.maxBytes)
+}
+
+// OnSubscribe grants QoS 1 at most: the broker sends nothing with QoS 2.
+func (h *hook) OnSubscribe(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+	for i := range pk.Filters {
+		pk.Filters[i].Qos = min(pk.Filters[i].Qos, 1)
+	}
+	return pk
+}
+
+// OnSubscribed comes before the SUBACK. What the SUBACK promises is stored
+// first, or else a device whose session is found after a restart would wait for
+// messages that nobody knows it wants.
+func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) { h.changed(cl) }
+
+// OnUnsubscribed also comes for sessions that mochi clears; those have ended.
+func (h *hook) OnUnsubscribed(cl *mqtt.Client, _ packets.Packet) { h.changed(cl) }
+
+func (h *hook) changed(cl *mqtt.Client) {
+	s := sessionOf(cl)
+	if s == nil || !s.settled.Load() || s.conn.life.Err() != nil || s.superseded.Load() {
+		return
+	}
+	defer h.b.recovered(s.conn, "subscriptions")
+	s.subscribed(subscriptions(cl))
+	h.b.keeper.want(s.id, snapshot(cl))
+	ctx, cancel := context.WithTimeout(s.conn.life, saveLimit)
+	defer cancel()
+	h.b.save(ctx, s.id)
+}
+
+func subscriptions(cl *mqtt.Client) []granted {
+	var list []granted
+	for _, s := range cl.State.Subscriptions.GetAll() {
+		list = append(list, granted{filter: s.Filter, qos: s.Qos, id: s.Identifier})
+	}
+	return list
+}
+
+// OnWill makes the one will that is allowed harmless: QoS 0, so that mochi's
+// in-flight table holds nothing outbound, and nowhere at all when the device has
+// already come back on another connection.
+func (h *hook) OnWill(cl *mqtt.Client, w mqtt.Will) (mqtt.Will, error) {
+	w.Qos = 0
+	s := sessionOf(cl)
+	if s == nil || s.dev == nil || s.superseded.Load() || s.revoked.Load() || w.TopicName != s.prefix+"status" {
+		return mqtt.Will{TopicName: "$edgegw/nowhere"}, nil
+	}
+	return w, nil
+}
+
+// OnWillSent comes when the will is published, at once or after its delay.
+func (h *hook) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
+	s := sessionOf(cl)
+	if s == nil || s.dev == nil || pk.TopicName != s.prefix+"status" {
+		return
+	}
+	defer h.b.recovered(s.conn, "will")
+	s.dev.setStatus(pk.Payload, time.Now())
+}
+
+// OnClientExpired removes a session that nobody came back to.
+func (h *hook) OnClientExpired(cl *mqtt.Client) {
+	defer h.b.recovered(nil, "expired")
+	h.b.server.UnsubscribeClient(cl)
+	h.b.keeper.want(sale.DeviceID(cl.ID), nil)
+}

@@ -1,0 +1,52 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+)
+
+// quiet is the handler that mochi logs through. Mochi attaches whole packets,
+// payloads included, to its warnings and errors (FAULTS.md, after T13); quiet
+// lets only plain facts pass, and only warnings and errors.
+type quiet struct{ to slog.Handler }
+
+// harmless are the attributes of mochi that hold no bytes of a device other than
+// names that have passed the whitelist.
+var harmless = map[string]bool{"error": true, "client": true, "listener": true, "hook": true, "id": true,
+	"keepalive": true, "remote": true, "old_remote": true, "new_remote": true}
+
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && q.to.Enabled(ctx, l)
+}
+
+func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == mqtt.ErrMinimumKeepalive.Error() {
+		return nil // said of anybody, before they have proved who they are; connect.go mends the keep-alive
+	}
+	message := r.Message
+	if message == "" {
+		message = "mqtt connection ended"
+	}
+	out := slog.NewRecord(r.Time, r.Level, message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if harmless[a.Key] {
+			out.AddAttrs(a)
+		}
+		return true
+	})
+	return q.to.Handle(ctx, out)
+}
+
+func (q quiet) WithAttrs(as []slog.Attr) slog.Handler {
+	var keep []slog.Attr
+	for _, a := range as {
+		if harmless[a.Key] {
+			keep = append(keep, a)
+		}
+	}
+	return quiet{q.to.WithAttrs(keep)}
+}
+
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.to.WithGroup(name)} }
