@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -120,7 +121,7 @@ var masterKEK = secret.FromString("7d9f3c1a5e80b2467d9f3c1a5e80b246a1b2c3d4e5f60
 // prepare makes the data of a site with three devices on two registers, once.
 func prepare(t *testing.T, dir string) {
 	t.Helper()
-	w := &world{t: t, dir: dir, sandbox: sandbox.New(sandbox.Options{})}
+	w := newWorld(t, dir, sandbox.Options{}, nil)
 	life := w.start(newPower(0))
 	for d, r := range map[sale.DeviceID]sale.RegisterID{"pump-1": "reg_1", "pump-2": "reg_2", "kiosk-1": "reg_1"} {
 		if _, err := life.ring.Add(t.Context(), devicekeys.NewDevice{ID: d, Register: r}, "test"); err != nil {
@@ -143,6 +144,7 @@ type world struct {
 	t       *testing.T
 	dir     string
 	sandbox *sandbox.Service
+	north   http.RoundTripper // the way to it
 	mutant  *mutant
 
 	mu    sync.Mutex
@@ -153,7 +155,8 @@ type world struct {
 }
 
 func newWorld(t *testing.T, dir string, o sandbox.Options, m *mutant) *world {
-	return &world{t: t, dir: dir, sandbox: sandbox.New(o), mutant: m, alive: make(chan struct{})}
+	s := sandbox.New(o)
+	return &world{t: t, dir: dir, sandbox: s, north: s, mutant: m, alive: make(chan struct{})}
 }
 
 // life is one life of the gateway, from start to its end or the power's.
@@ -177,7 +180,7 @@ func (w *world) start(p *power) *life {
 	if err != nil {
 		panic(err)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w.sandbox}}, ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w.north}}, ring)
 	if err != nil {
 		panic(err)
 	}
