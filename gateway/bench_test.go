@@ -219,17 +219,21 @@ func BenchmarkDurableAcks(b *testing.B) {
 			_, connect := benchSite(b, c.devices)
 			product := newLoad(b, c.devices, c.window, connect)
 			raw := newLoad(b, c.devices, c.window, rawSite(b))
-			product.run(b, c.each/4, false)
-			raw.run(b, c.each/4, false)
-			var ours, theirs, ratios []float64
+			mochi := newLoad(b, c.devices, c.window, mochiSite(b))
+			for _, l := range []*load{product, raw, mochi} {
+				l.run(b, c.each/4, false)
+			}
+			var ours, theirs, ofRaw, ofMochi []float64
 			for b.Loop() {
 				p, _ := product.run(b, c.each, false)
 				r, _ := raw.run(b, c.each, false)
-				ours, theirs, ratios = append(ours, p), append(theirs, r), append(ratios, p/r)
+				m, _ := mochi.run(b, c.each, false)
+				ours, theirs, ofRaw, ofMochi = append(ours, p), append(theirs, r), append(ofRaw, p/r), append(ofMochi, p/m)
 			}
 			b.ReportMetric(median(ours), "sales/s")
 			b.ReportMetric(median(theirs), "raw/s")
-			b.ReportMetric(median(ratios), "of-raw")
+			b.ReportMetric(median(ofRaw), "of-raw")
+			b.ReportMetric(median(ofMochi), "of-mochi+raw")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

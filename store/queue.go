@@ -10,18 +10,18 @@ import (
 	"edgegw/sale"
 )
 
-// headQuery is two index look-ups, however long the queue is: the register's
-// cursor, then the first event at or after it.
+// headQuery is a few exact index look-ups, however long the queue is: the
+// register's cursor, then the event at that place, or at place ?2.
 const headQuery = `
 	SELECT e.no, e.rseq, e.at, e.calls, e.raw, q.step, q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
 	       o.ref, coalesce(s.operation, o.operation), d.device_id
 	  FROM register r
 	  JOIN queue q  ON q.register = r.no
-	  JOIN event e  ON e.no = (SELECT no FROM event WHERE register = q.register AND rseq >= q.head ORDER BY rseq LIMIT 1)
+	  JOIN event e  ON e.no = (SELECT no FROM event WHERE rseq = coalesce(?2, q.head) AND register = q.register)
 	  JOIN event o  ON o.no = e.sale
 	  JOIN device d ON d.no = o.device
 	  LEFT JOIN sale s ON s.no = e.sale
-	 WHERE r.register_id = ?`
+	 WHERE r.register_id = ?1`
 
 // Head gives the call at the head of the register's queue; sale.ErrNone if
 // nothing waits.
@@ -29,8 +29,14 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 	var h sale.Head
 	var rseq, at, step, doubt, next, blocked int64
 	var frozen, raw []byte
-	err := db.queryOne(ctx, headQuery, []any{string(register)}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
-		&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device)
+	read := func(place any) error {
+		return db.queryOne(ctx, headQuery, []any{string(register), place}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
+			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device)
+	}
+	err := read(nil)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = db.passGap(ctx, register, read)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, sale.ErrNone
 	}
@@ -47,6 +53,23 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 	c.InDoubtSince, c.NextAttempt = instant(doubt), instant(next)
 	h.Call, h.Accepted, h.BlockedSince = c, instant(at), instant(blocked)
 	return h, nil
+}
+
+// passGap looks behind the places that superseded updates have left: one look-up
+// each, once, because Begin moves the cursor to what is found.
+func (db *DB) passGap(ctx context.Context, register sale.RegisterID, read func(place any) error) error {
+	var head, tail int64
+	err := db.queryOne(ctx, `SELECT q.head, q.tail FROM register r JOIN queue q ON q.register = r.no WHERE r.register_id = ?`,
+		[]any{string(register)}, &head, &tail)
+	if err != nil {
+		return err
+	}
+	for place := head; place <= tail; place++ {
+		if err := read(place); !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	return sql.ErrNoRows
 }
 
 // Begin notes an attempt before its bytes leave: should the process die now,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -30,19 +31,26 @@ type Queue struct {
 func (db *DB) Queues(ctx context.Context) (queues []Queue, err error) {
 	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.confirmed, q.quarantined, q.resolved, q.attempts, q.next_attempt,
 		       q.doubt_since, q.blocked_since, q.class, q.problem,
-		       coalesce((SELECT at FROM event WHERE register = q.register AND rseq >= q.head ORDER BY rseq LIMIT 1), 0)
+		       coalesce((SELECT at FROM event WHERE rseq = q.head AND register = q.register), 0), q.head > q.tail
 		  FROM queue q JOIN register r ON r.no = q.register ORDER BY r.register_id`,
 		func(scan func(...any) error) error {
 			var q Queue
 			var next, doubt, blocked, oldest int64
 			err := scan(&q.Register, &q.Accepted, &q.Confirmed, &q.Quarantined, &q.Resolved, &q.Attempts, &next, &doubt, &blocked,
-				&q.Class, &q.Problem, &oldest)
+				&q.Class, &q.Problem, &oldest, &q.Idle)
 			q.Waiting = q.Accepted - q.Confirmed - q.Quarantined - q.Resolved
 			q.NextAttempt, q.InDoubtSince, q.BlockedSince, q.Oldest = instant(next), instant(doubt), instant(blocked), instant(oldest)
-			q.Idle = oldest == 0
 			queues = append(queues, q)
 			return err
 		})
+	for i := range queues {
+		q := &queues[i]
+		if err != nil || q.Idle || !q.Oldest.IsZero() {
+			continue
+		}
+		h, headErr := db.Head(ctx, q.Register) // behind superseded updates, or just gone
+		q.Oldest, q.Idle = h.Accepted, errors.Is(headErr, sale.ErrNone)
+	}
 	return queues, err
 }
 

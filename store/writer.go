@@ -11,8 +11,9 @@ import (
 	"edgegw/sale"
 )
 
-// A batch holds what waits, up to this many jobs. It never waits for more:
-// batches form by themselves while the one before is being synced.
+// A batch holds what waits, and what comes while it is being written, up to
+// this many jobs. It never waits for more: a lone sale is synced at once, and
+// under load batches form by themselves.
 const maxBatch = 1024
 
 // job is one change: all of it or nothing, whatever becomes of its neighbours
@@ -38,7 +39,8 @@ type writer struct {
 	done  chan struct{}
 	mu    sync.RWMutex // guards stopped against a send on jobs
 	ended bool
-	next  int64 // number of the next event
+	own   []error // of the batch's jobs
+	next  int64   // number of the next event
 	rows  cache
 	dirty map[int64]*tally
 
@@ -129,31 +131,23 @@ func (w *writer) run() {
 				return
 			}
 		}
-	drain:
-		for len(batch) < maxBatch {
-			select {
-			case j := <-w.jobs:
-				batch = append(batch, j)
-			default:
-				break drain
-			}
-		}
-		w.commit(batch)
+		batch = w.commit(batch)
 		clear(batch)
 	}
 }
 
-// commit carries out a batch in one transaction.
-func (w *writer) commit(batch []job) {
+// commit carries out a batch in one transaction, and gives it with the jobs
+// that joined it.
+func (w *writer) commit(batch []job) []job {
 	select {
 	case <-w.db.fatal:
 		for _, j := range batch {
 			j.after(w.db.cause)
 		}
-		return
+		return batch
 	default:
 	}
-	errs, err := w.transact(batch)
+	batch, err := w.transact(batch)
 	if err != nil {
 		err = explain(err)
 		if deadly(err) {
@@ -166,38 +160,56 @@ func (w *writer) commit(batch []job) {
 		if err != nil {
 			j.after(err)
 		} else {
-			j.after(errs[i])
+			j.after(w.own[i])
 		}
 	}
 	if err == nil {
 		w.tend(bytes)
 	}
+	return batch
 }
 
-// transact gives each job's own error, or the one that undid them all.
-func (w *writer) transact(batch []job) (errs []error, err error) {
+// transact gives the batch with what joined it, each job's own error in w.own,
+// or the error that undid them all.
+func (w *writer) transact(batch []job) (_ []job, err error) {
 	t := &tx{w}
+	w.own = w.own[:0]
 	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+		return batch, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.rollback(t))
 		}
 	}()
-	errs = make([]error, len(batch))
-	for i, j := range batch {
-		if errs[i], err = w.one(t, j); err != nil {
-			return nil, err
+	for i := 0; i < len(batch); i++ {
+		own, err := w.one(t, batch[i])
+		if err != nil {
+			return batch, err
+		}
+		w.own = append(w.own, own)
+		if i == len(batch)-1 {
+			batch = w.join(batch)
 		}
 	}
 	if err := w.flush(t); err != nil {
-		return nil, err
+		return batch, err
 	}
-	if _, err := t.exec("COMMIT"); err != nil {
-		return nil, err
+	_, err = t.exec("COMMIT")
+	return batch, err
+}
+
+// join adds the jobs that have come meanwhile.
+func (w *writer) join(batch []job) []job {
+	for len(batch) < maxBatch {
+		select {
+		case j := <-w.jobs:
+			batch = append(batch, j)
+		default:
+			return batch
+		}
 	}
-	return errs, nil
+	return batch
 }
 
 // one runs a job inside its own savepoint, so that a bad row fails alone.

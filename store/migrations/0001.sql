@@ -69,7 +69,10 @@ CREATE TABLE event (
   raw       BLOB    NOT NULL,
   calls     BLOB    NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX event_queue ON event (register, rseq) WHERE rseq IS NOT NULL;
+-- The columns stand in the order in which they grow: all registers' queues and
+-- all devices' sale ids (UUIDs of version 7, counters) grow at the same end of
+-- their index, so a batch changes few pages of it. Look-ups name both columns.
+CREATE UNIQUE INDEX event_queue ON event (rseq, register) WHERE rseq IS NOT NULL;
 CREATE UNIQUE INDEX event_ref   ON event (ref, device)    WHERE ref IS NOT NULL;
 CREATE UNIQUE INDEX event_end   ON event (sale)           WHERE kind IN (3, 4) AND ref IS NULL;
 
