@@ -68,48 +68,51 @@ const (
 )
 
 func (p *parser) member(name string) *Fault {
-	bit, read := p.field(name)
-	if read == nil {
+	bit, known := fieldBits[name]
+	if !known {
 		return p.s.skip()
 	}
-	if f := p.seen.once(bit); f != nil {
-		return f.under(name)
+	f := p.seen.once(bit)
+	if f == nil {
+		f = p.field(bit)
 	}
-	return read().under(name)
+	return f.under(name)
 }
 
-func (p *parser) field(name string) (uint, func() *Fault) {
+var fieldBits = map[string]uint{"sale_id": fSaleID, "occurred_at": fOccurred, "started_at": fStarted, "currency": fCurrency, "seq": fSeq,
+	"cashier": fCashier, "clock": fClock, "metadata": fMetadata, "line_items": fLines, "payments": fPayments, "meter": fMeter,
+	"ocmf": fOCMF, "reason": fReason}
+
+func (p *parser) field(bit uint) *Fault {
 	e := p.e
-	switch name {
-	case "sale_id":
-		return fSaleID, p.saleID
-	case "occurred_at":
-		return fOccurred, func() *Fault { return p.instant(&e.OccurredAt, &e.At) }
-	case "started_at":
+	switch bit {
+	case fSaleID:
+		return p.saleID()
+	case fOccurred:
+		return p.instant(&e.OccurredAt, &e.At)
+	case fStarted:
 		var at time.Time
-		return fStarted, func() *Fault { return p.instant(&e.StartedAt, &at) }
-	case "currency":
-		return fCurrency, p.currency
-	case "seq":
-		return fSeq, p.seq
-	case "cashier":
-		return fCashier, p.cashier
-	case "clock":
-		return fClock, p.clock
-	case "metadata":
-		return fMetadata, p.metadata
-	case "line_items":
-		return fLines, p.lines
-	case "payments":
-		return fPayments, p.payments
-	case "meter":
-		return fMeter, func() *Fault { return p.object(&e.Meter) }
-	case "ocmf":
-		return fOCMF, func() *Fault { return p.str(&e.OCMF) }
-	case "reason":
-		return fReason, func() *Fault { return p.str(&e.Reason) }
+		return p.instant(&e.StartedAt, &at)
+	case fCurrency:
+		return p.currency()
+	case fSeq:
+		return p.seq()
+	case fCashier:
+		return p.cashier()
+	case fClock:
+		return p.clock()
+	case fMetadata:
+		return p.metadata()
+	case fLines:
+		return p.lines()
+	case fPayments:
+		return p.payments()
+	case fMeter:
+		return p.object(&e.Meter)
+	case fOCMF:
+		return p.str(&e.OCMF)
 	}
-	return 0, nil
+	return p.str(&e.Reason)
 }
 
 func (p *parser) saleID() *Fault {
@@ -279,23 +282,25 @@ func (p *parser) decimal(into *Decimal) *Fault {
 
 // required checks the fields an event of its kind must have.
 func (p *parser) required() *Fault {
-	need := []struct {
-		bit  uint
-		name string
-		of   []Kind
-	}{
-		{fSaleID, "sale_id", nil},
-		{fOccurred, "occurred_at", nil},
-		{fCurrency, "currency", []Kind{Start, Whole}},
-		{fLines, "line_items", []Kind{Update, Complete, Whole}},
-		{fPayments, "payments", []Kind{Complete, Whole}},
-	}
-	for _, n := range need {
+	for i := range needed {
+		n := &needed[i]
 		if !p.seen.has(n.bit) && (n.of == nil || slices.Contains(n.of, p.e.Kind)) {
 			return missing(n.name)
 		}
 	}
 	return nil
+}
+
+var needed = [...]struct {
+	bit  uint
+	name string
+	of   []Kind // nil: of all
+}{
+	{fSaleID, "sale_id", nil},
+	{fOccurred, "occurred_at", nil},
+	{fCurrency, "currency", []Kind{Start, Whole}},
+	{fLines, "line_items", []Kind{Update, Complete, Whole}},
+	{fPayments, "payments", []Kind{Complete, Whole}},
 }
 
 func missing(name string) *Fault {

@@ -30,35 +30,41 @@ func (p *parser) lines() *Fault {
 	})
 }
 
+var lineBits = map[string]uint{"description": lDescription, "product_ref": lProduct, "quantity": lQuantity, "unit": lUnit,
+	"unit_price": lPrice, "amount": lAmount, "tax": lTax, "discounts": lDiscounts, "flags": lFlags}
+
 func (p *parser) lineMember(l *Line, seen *fields, name string) *Fault {
-	var bit uint
-	var read func() *Fault
-	switch name {
-	case "description":
-		bit, read = lDescription, func() *Fault { return p.str(&l.Description) }
-	case "product_ref":
-		bit, read = lProduct, func() *Fault { return p.strOrNull(&l.ProductRef) }
-	case "quantity":
-		bit, read = lQuantity, func() *Fault { return p.decimal(&l.Quantity) }
-	case "unit":
-		bit, read = lUnit, func() *Fault { return p.str(&l.Unit) }
-	case "unit_price":
-		bit, read = lPrice, func() *Fault { return p.decimal(&l.UnitPrice) }
-	case "amount":
-		bit, read = lAmount, func() *Fault { return p.amount(&l.Amount) }
-	case "tax":
-		bit, read = lTax, func() *Fault { return p.tax(l) }
-	case "discounts":
-		bit, read = lDiscounts, func() *Fault { return p.discounts(l) }
-	case "flags":
-		bit, read = lFlags, func() *Fault { return p.lineFlags(l) }
-	default:
+	bit, known := lineBits[name]
+	if !known {
 		return p.s.skip()
 	}
-	if f := seen.once(bit); f != nil {
-		return f.under(name)
+	f := seen.once(bit)
+	if f == nil {
+		f = p.lineField(l, bit)
 	}
-	return read().under(name)
+	return f.under(name)
+}
+
+func (p *parser) lineField(l *Line, bit uint) *Fault {
+	switch bit {
+	case lDescription:
+		return p.str(&l.Description)
+	case lProduct:
+		return p.strOrNull(&l.ProductRef)
+	case lQuantity:
+		return p.decimal(&l.Quantity)
+	case lUnit:
+		return p.str(&l.Unit)
+	case lPrice:
+		return p.decimal(&l.UnitPrice)
+	case lAmount:
+		return p.amount(&l.Amount)
+	case lTax:
+		return p.tax(l)
+	case lDiscounts:
+		return p.discounts(l)
+	}
+	return p.lineFlags(l)
 }
 
 func (l *Line) required(seen fields) *Fault {
@@ -154,7 +160,6 @@ const (
 	pAmount
 	pCurrency
 	pReference
-	pDetail
 )
 
 // Payment methods and directions of OpenFiskal (OPENFISKAL.md 3.3).
@@ -191,27 +196,32 @@ func (p *parser) payments() *Fault {
 	})
 }
 
+var paymentBits = map[string]uint{"method": pMethod, "direction": pDirection, "amount": pAmount, "currency": pCurrency, "reference": pReference}
+
 func (p *parser) paymentMember(pay *Payment, seen *fields, name string) *Fault {
-	var bit uint
-	var read func() *Fault
-	switch name {
-	case "method":
-		bit, read = pMethod, func() *Fault { return p.word(&pay.Method, methods) }
-	case "direction":
-		bit, read = pDirection, func() *Fault { return p.word(&pay.Direction, directions) }
-	case "amount":
-		bit, read = pAmount, func() *Fault { return p.amount(&pay.Amount) }
-	case "currency":
-		bit, read = pCurrency, func() *Fault { return p.str(&pay.Currency) }
-	case "reference":
-		bit, read = pReference, func() *Fault { return p.strOrNull(&pay.Reference) }
-	default:
+	bit, known := paymentBits[name]
+	if !known {
 		return p.s.skip()
 	}
-	if f := seen.once(bit); f != nil {
-		return f.under(name)
+	f := seen.once(bit)
+	if f == nil {
+		f = p.paymentField(pay, bit)
 	}
-	return read().under(name)
+	return f.under(name)
+}
+
+func (p *parser) paymentField(pay *Payment, bit uint) *Fault {
+	switch bit {
+	case pMethod:
+		return p.word(&pay.Method, methods)
+	case pDirection:
+		return p.word(&pay.Direction, directions)
+	case pAmount:
+		return p.amount(&pay.Amount)
+	case pCurrency:
+		return p.str(&pay.Currency)
+	}
+	return p.strOrNull(&pay.Reference)
 }
 
 func (p *parser) word(into *string, words []string) *Fault {

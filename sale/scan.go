@@ -1,6 +1,7 @@
 package sale
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -233,7 +234,7 @@ func (s *scanner) integer() (int64, *Fault) {
 
 // null consumes a null if one comes next.
 func (s *scanner) null() bool {
-	if s.peek() == 'n' && strings.HasPrefix(string(s.b[s.at:min(s.at+4, len(s.b))]), "null") {
+	if s.peek() == 'n' && bytes.HasPrefix(s.b[s.at:], []byte("null")) {
 		s.at += 4
 		return true
 	}
@@ -260,7 +261,7 @@ func (s *scanner) skip() *Fault {
 		_, f = s.rawString()
 	case 't', 'f', 'n':
 		for _, word := range [...]string{"true", "false", "null"} {
-			if strings.HasPrefix(string(s.b[s.at:min(s.at+5, len(s.b))]), word) {
+			if bytes.HasPrefix(s.b[s.at:], []byte(word)) {
 				s.at += len(word)
 				return nil
 			}

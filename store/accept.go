@@ -27,11 +27,17 @@ const (
 // nil after the commit is synced, or with what prevented it.
 func (db *DB) Append(ctx context.Context, e sale.Entry, done func(sale.Accepted, error)) {
 	var a sale.Accepted
-	db.w.submit(ctx, job{
+	j := job{
 		bytes: len(e.Raw) + len(e.Opening) + len(e.Calls) + 200,
 		do:    func(t *tx) (err error) { a, err = t.append(&e); return err },
 		after: func(err error) { done(a, err) },
-	})
+	}
+	if e.Event.CanOpen() || e.Event.Kind.Opens() {
+		// Nearly every such event opens a sale, so that is tried first: one
+		// statement, and the unique index says if there is one already.
+		j.first = func(t *tx) (opened bool, err error) { a, opened, err = t.open(&e); return opened, err }
+	}
+	db.w.submit(ctx, j)
 }
 
 // Refuse keeps a message that cannot become part of a sale, byte for byte. A
@@ -74,13 +80,6 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 	if !ok {
 		return sale.Accepted{}, fmt.Errorf("accept an event of %s: %w", e.Device, ErrUnknownDevice)
 	}
-	if e.Event.CanOpen() || e.Event.Kind.Opens() {
-		// Nearly every such event opens a sale, so that is tried first: one
-		// statement, and the unique index says if there is one already.
-		if a, opened, err := t.open(e, d); opened || err != nil {
-			return a, err
-		}
-	}
 	known, register, err := t.record(d.no, e.Event.SaleID)
 	if err != nil {
 		return sale.Accepted{}, err
@@ -97,8 +96,12 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 
 // open inserts the event as the opening of a new sale, if there is none of
 // that name.
-func (t *tx) open(e *sale.Entry, d deviceRow) (sale.Accepted, bool, error) {
+func (t *tx) open(e *sale.Entry) (sale.Accepted, bool, error) {
 	w := t.w
+	d, ok := w.rows.devices[e.Device]
+	if !ok {
+		return sale.Accepted{}, false, fmt.Errorf("accept an event of %s: %w", e.Device, ErrUnknownDevice)
+	}
 	register, ok := w.rows.registers[e.Register]
 	if !ok {
 		return sale.Accepted{}, false, fmt.Errorf("accept an event for register %s: it is unknown", e.Register)

@@ -236,6 +236,16 @@ func deadly(err error) bool {
 	return false
 }
 
+// endsTransaction reports errors after which SQLite may have rolled back the
+// whole transaction by itself: what follows would be committed piece by piece.
+func endsTransaction(err error) bool {
+	switch primary(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_INTERRUPT:
+		return true
+	}
+	return deadly(err)
+}
+
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -21,8 +21,13 @@ const maxBatch = 1024
 //
 // do changes the writer's caches only after its last statement, so that a job
 // that fails leaves nothing behind in them.
+//
+// first, where it is set, is tried before: it makes at most one statement that
+// writes, which SQLite itself does wholly or not at all, so it needs no
+// savepoint. done ends the job.
 type job struct {
 	bytes int // of rows, about
+	first func(*tx) (done bool, err error)
 	do    func(*tx) error
 	after func(error) // once, after the commit that holds the change, or its failure
 }
@@ -214,12 +219,21 @@ func (w *writer) join(batch []job) []job {
 
 // one runs a job inside its own savepoint, so that a bad row fails alone.
 func (w *writer) one(t *tx, j job) (own, all error) {
+	if j.first != nil {
+		done, err := guard(t, j.first)
+		if endsTransaction(err) {
+			return nil, err
+		}
+		if done || err != nil {
+			return explain(err), nil
+		}
+	}
 	if _, err := t.exec("SAVEPOINT job"); err != nil {
 		return nil, err
 	}
-	own = w.guard(t, j)
+	_, own = guard(t, func(t *tx) (bool, error) { return true, j.do(t) })
 	if own != nil {
-		if deadly(own) {
+		if endsTransaction(own) {
 			return nil, own
 		}
 		if _, err := t.exec("ROLLBACK TO job"); err != nil {
@@ -231,13 +245,13 @@ func (w *writer) one(t *tx, j job) (own, all error) {
 }
 
 // guard keeps a panic in one job from taking the batch with it unanswered.
-func (w *writer) guard(t *tx, j job) (err error) {
+func guard(t *tx, do func(*tx) (bool, error)) (done bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("change the journal: %v", r)
 		}
 	}()
-	return j.do(t)
+	return do(t)
 }
 
 // rollback undoes the transaction and reads again what was cached of it.
