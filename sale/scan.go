@@ -49,7 +49,7 @@ func (s *scanner) peek() byte {
 // must consume it.
 func (s *scanner) object(member func(name string) *Fault) *Fault {
 	if s.peek() != '{' {
-		return typeFault("an object")
+		return s.wrong("an object")
 	}
 	if s.depth++; s.depth > maxDepth {
 		return s.syntax("nested too deeply")
@@ -91,7 +91,7 @@ func (s *scanner) object(member func(name string) *Fault) *Fault {
 // array calls element for each element, with the scanner before it.
 func (s *scanner) array(element func(i int) *Fault) *Fault {
 	if s.peek() != '[' {
-		return typeFault("an array")
+		return s.wrong("an array")
 	}
 	if s.depth++; s.depth > maxDepth {
 		return s.syntax("nested too deeply")
@@ -123,7 +123,7 @@ func (s *scanner) array(element func(i int) *Fault) *Fault {
 // rawString gives a string with its quotes, as it stands.
 func (s *scanner) rawString() ([]byte, *Fault) {
 	if s.peek() != '"' {
-		return nil, typeFault("a string")
+		return nil, s.wrong("a string")
 	}
 	from := s.at
 	for s.at++; s.at < len(s.b); s.at++ {
@@ -201,7 +201,7 @@ func (s *scanner) number() (string, *Fault) {
 	first := s.at
 	if !digits() || zero && s.at > first+1 {
 		s.at = from
-		return "", typeFault("a number")
+		return "", s.wrong("a number")
 	}
 	if has(".") {
 		if s.at++; !digits() {
@@ -287,6 +287,14 @@ func (s *scanner) document(member func(name string) *Fault) *Fault {
 		return s.syntax("something follows the object")
 	}
 	return nil
+}
+
+// wrong tells a value of another type from one that is not there.
+func (s *scanner) wrong(want string) *Fault {
+	if s.at >= len(s.b) {
+		return s.syntax("a value is missing")
+	}
+	return typeFault(want)
 }
 
 const codeType = "wrong_type"
