@@ -139,3 +139,18 @@ func (w *world) delayed(t *testing.T, each int) {
 		}
 	}
 }
+
+// queue reads a register's queue.
+func (l *life) queue(t *testing.T, r sale.RegisterID) store.Queue {
+	t.Helper()
+	queues, err := l.db.Queues(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range queues {
+		if q.Register == r {
+			return q
+		}
+	}
+	return store.Queue{}
+}

@@ -181,3 +181,33 @@ func (db *DB) CountRefused(ctx context.Context) (n int64, err error) {
 	err = db.queryOne(ctx, `SELECT count(*) FROM refused`, nil, &n)
 	return n, err
 }
+
+// TriedInVain is an attempt that confirmed nothing; the same trouble in a row
+// is one, with Times.
+type TriedInVain struct {
+	SaleID    string
+	Step      sale.Step
+	At, Last  time.Time
+	Times     int
+	Class     sale.Class
+	Status    int
+	Code      string
+	Detail    string
+	RequestID string
+}
+
+// Attempts gives the attempts of a register that confirmed nothing, the oldest
+// first.
+func (db *DB) Attempts(ctx context.Context, r sale.RegisterID) (list []TriedInVain, err error) {
+	err = db.query(ctx, `SELECT o.ref, a.step, a.at, a.last_at, a.times, a.class, a.status, a.code, a.detail, a.request_id
+		  FROM attempt a JOIN event e ON e.no = a.event JOIN event o ON o.no = e.sale JOIN register r ON r.no = e.register
+		 WHERE r.register_id = ? ORDER BY a.no`, func(scan func(...any) error) error {
+		var a TriedInVain
+		var at, last int64
+		err := scan(&a.SaleID, &a.Step, &at, &last, &a.Times, &a.Class, &a.Status, &a.Code, &a.Detail, &a.RequestID)
+		a.At, a.Last = instant(at), instant(last)
+		list = append(list, a)
+		return err
+	}, string(r))
+	return list, err
+}
