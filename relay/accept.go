@@ -29,10 +29,10 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 		seq := event.Seq
 		ack.Seq = &seq
 	}
-	currency := event.Currency
+	currency, begun := event.Currency, false
 	if fault == nil && currency == "" {
 		var err error
-		if currency, fault, err = r.currency(ctx, m.Device, event); err != nil {
+		if currency, begun, fault, err = r.currency(ctx, m.Device, event); err != nil {
 			out <- sale.Verdict{Err: err}
 			return out
 		}
@@ -41,7 +41,9 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 		r.journal.Refuse(ctx, sale.Refusal{Message: m, SaleID: event.SaleID, Status: sale.Quarantined, Fault: fault}, r.answer(out, ack))
 		return out
 	}
-	r.journal.Append(ctx, r.entry(m, event, device, currency), r.answer(out, ack))
+	entry := r.entry(m, event, device, currency)
+	entry.Begun = begun
+	r.journal.Append(ctx, entry, r.answer(out, ack))
 	return out
 }
 
@@ -63,26 +65,27 @@ func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency str
 }
 
 // currency finds the currency of an event that leaves it to its start, and
-// makes the check that had to wait for it.
-func (r *Relay) currency(ctx context.Context, d sale.DeviceID, e *sale.Event) (string, *sale.Fault, error) {
+// makes the check that had to wait for it. begun says that the start has come
+// to this process, and so must be found in the journal, or has failed there.
+func (r *Relay) currency(ctx context.Context, d sale.DeviceID, e *sale.Event) (c string, begun bool, _ *sale.Fault, _ error) {
 	key := saleKey{d, e.SaleID}
-	c, ok := r.open.get(key)
-	if !ok {
+	c, begun = r.open.get(key)
+	if !begun {
 		var err error
 		c, err = r.journal.Currency(ctx, d, e.SaleID)
 		if errors.Is(err, sale.ErrNone) {
 			_, fault := sale.Record{}.Take(e)
-			return "", fault, nil
+			return "", false, fault, nil
 		}
 		if err != nil {
-			return "", nil, fmt.Errorf("accept an event of %s: %w", d, err)
+			return "", false, nil, fmt.Errorf("accept an event of %s: %w", d, err)
 		}
 	}
 	if e.Kind.Ends() {
 		r.open.drop(key)
 	}
 	exp, _ := sale.Exponent(c)
-	return c, e.CheckLines(exp), nil
+	return c, begun, e.CheckLines(exp), nil
 }
 
 // answer turns the journal's word into the verdict, and wakes the queue.

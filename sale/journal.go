@@ -11,6 +11,7 @@ type Entry struct {
 	Register  RegisterID // of a sale that begins now
 	At        time.Time
 	Unsafe    bool   // it came with QoS 0
+	Begun     bool   // this process has seen the sale's start on its way to the journal
 	Operation string // client-made UUID, for a sale that begins now
 	Currency  string // what the calls were rendered in
 	Calls     []byte // owed by an event of a sale that has begun

@@ -84,6 +84,11 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 	if err != nil {
 		return sale.Accepted{}, err
 	}
+	if known.No == 0 && e.Begun {
+		// Its start was on its way and failed: the device sends both again. Kept
+		// as evidence now, the end would never meet its start.
+		return sale.Accepted{}, fmt.Errorf("accept an event of sale %s: its start was not stored: %w", e.Event.SaleID, sale.ErrNotReady)
+	}
 	fate, fault := known.Take(e.Event)
 	switch fate {
 	case sale.Continue, sale.Follow:

@@ -208,6 +208,23 @@ func TestDuplicatesConflictsAndEvidence(t *testing.T) {
 	}
 }
 
+// A device that pipelines start and complete sends both again when the start
+// could not be stored; the complete must not become evidence in between.
+func TestAnEndWhoseStartFailedIsNotTaken(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-01", "reg_1")
+	e := entry("pump-01", "reg_1", sale.Complete, "s1", "c")
+	e.Begun = true
+	if a, err := appendNow(t, db, e); !errors.Is(err, sale.ErrNotReady) {
+		t.Errorf("taken: %v, %v", a, err)
+	}
+	mustAppend(t, db, entry("pump-01", "reg_1", sale.Start, "s1", "a"), sale.Queued)
+	mustAppend(t, db, e, sale.Queued)
+	if list, err := db.Refused(t.Context(), 10); err != nil || len(list) != 0 {
+		t.Errorf("evidence %v, %v", list, err)
+	}
+}
+
 func TestAnUpdateUnderWayIsNotSuperseded(t *testing.T) {
 	db := openTest(t)
 	addDevice(t, db, "pump-01", "reg_1")
