@@ -29,7 +29,6 @@ type session struct {
 	v5          bool
 	problemInfo bool // the device wants reason strings [MQTT-3.1.2-29]
 	maxPacket   int  // the device's Maximum Packet Size, 0 where it has none
-	keepalive   uint16
 
 	dev        *device     // set when the device has proved itself
 	revoked    atomic.Bool // disabled or removed meanwhile

@@ -42,7 +42,6 @@ type loader struct {
 	r    *bufio.Reader
 	bulk *simulator.Bulk
 	id   sale.DeviceID
-	next uint16
 	free []uint16
 	wait []time.Duration
 }

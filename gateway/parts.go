@@ -48,7 +48,6 @@ type site struct {
 	changed chan struct{}
 	mu      sync.Mutex
 	last    siteWords
-	since   time.Time
 }
 
 // siteWords is the retained edgegw/v1/site/status (CONTRACT.md 2.3).

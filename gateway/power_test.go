@@ -38,13 +38,7 @@ func (p *power) at() error {
 	return nil
 }
 
-func (p *power) steps() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.step
-}
-
-// RoundTrip cuts before the request leaves and after the answer came.
+// cutTransport cuts before the request leaves and after the answer came.
 type cutTransport struct {
 	*power
 	to http.RoundTripper

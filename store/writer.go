@@ -324,13 +324,17 @@ func (t *tx) bind(args []any) []driver.NamedValue {
 	return t.w.args
 }
 
-// exec gives the number of rows changed.
-func (t *tx) exec(text string, args ...any) (int64, error) {
+func (t *tx) run(text string, args []any) (driver.Result, error) {
 	s, err := t.stmt(text)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	r, err := s.(driver.StmtExecContext).ExecContext(context.Background(), t.bind(args))
+	return s.(driver.StmtExecContext).ExecContext(context.Background(), t.bind(args))
+}
+
+// exec gives the number of rows changed.
+func (t *tx) exec(text string, args ...any) (int64, error) {
+	r, err := t.run(text, args)
 	if err != nil {
 		return 0, err
 	}
@@ -339,11 +343,7 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 
 // insert gives the number of the new row.
 func (t *tx) insert(text string, args ...any) (int64, error) {
-	s, err := t.stmt(text)
-	if err != nil {
-		return 0, err
-	}
-	r, err := s.(driver.StmtExecContext).ExecContext(context.Background(), t.bind(args))
+	r, err := t.run(text, args)
 	if err != nil {
 		return 0, err
 	}

@@ -5,12 +5,14 @@ import (
 	"os"
 	"regexp"
 	"testing"
+
+	"edgegw/fiscal/sandbox"
 )
 
 // TestRunLeavesNoCoreDump reads the limits of a gateway that runs.
 func TestRunLeavesNoCoreDump(t *testing.T) {
 	t.Parallel()
-	flags, _ := uplink(t)
+	flags, _ := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	b.start()
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", b.pid))

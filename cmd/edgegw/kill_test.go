@@ -37,17 +37,8 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
 		kills = n
 	}
-	service := sandbox.New(sandbox.Options{Idempotency: sandbox.Ignore})
-	server, err := service.ListenTLS("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, server.CAPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b := newBox(t, "--set", "openfiskal.base_url="+server.URL(), "--set", "openfiskal.ca_file="+ca, "--set", "openfiskal.requests_per_second=2000", "--set", "mqtt.messages_per_second=1000")
+	flags, service := uplink(t, sandbox.Options{Idempotency: sandbox.Ignore})
+	b := newBox(t, append(flags, "--set", "openfiskal.requests_per_second=2000", "--set", "mqtt.messages_per_second=1000")...)
 	for i, f := range b.flags { // the devices must find it again
 		if strings.HasPrefix(f, "mqtt.tls_listen=") {
 			b.flags[i] = "mqtt.tls_listen=" + freePort(t)

@@ -55,9 +55,9 @@ func newBox(t *testing.T, flags ...string) *box {
 }
 
 // uplink gives flags for a stand-in, and its register keys in files.
-func uplink(t *testing.T) (flags []string, service *sandbox.Service) {
+func uplink(t *testing.T, o sandbox.Options) (flags []string, service *sandbox.Service) {
 	t.Helper()
-	service = sandbox.New(sandbox.Options{})
+	service = sandbox.New(o)
 	server, err := service.ListenTLS("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -264,14 +264,14 @@ func TestLookingLeavesNothingBehind(t *testing.T) {
 
 func TestDevicesWithoutAGateway(t *testing.T) {
 	t.Parallel()
-	flags, service := uplink(t)
+	flags, service := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	b.devices(service)
 }
 
 func TestDevicesWithAGateway(t *testing.T) {
 	t.Parallel()
-	flags, service := uplink(t)
+	flags, service := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	b.start()
 	b.devices(service)
@@ -339,7 +339,7 @@ func (b *box) devices(service *sandbox.Service) {
 
 func TestStatusWithoutAGateway(t *testing.T) {
 	t.Parallel()
-	flags, _ := uplink(t)
+	flags, _ := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	b.edgegw("device", "add", "pump-1", "--register", "reg_1").want(t, 0)
 	s := decode[admin.Status](t, b.edgegw("status", "--json"))
@@ -353,7 +353,7 @@ func TestStatusWithoutAGateway(t *testing.T) {
 
 func TestSecondGatewayOnTheSameData(t *testing.T) {
 	t.Parallel()
-	flags, _ := uplink(t)
+	flags, _ := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	stop := b.start()
 	b.edgegw("run").want(t, 1, "another edgegw", "data_dir")

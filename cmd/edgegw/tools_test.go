@@ -10,11 +10,12 @@ import (
 	"testing"
 
 	"edgegw/admin"
+	"edgegw/fiscal/sandbox"
 )
 
 func TestSimulate(t *testing.T) {
 	t.Parallel()
-	flags, service := uplink(t)
+	flags, service := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	b.start()
 	logins := ""
