@@ -31,7 +31,7 @@ func NewBulk(r *rand.Rand, currency string) *Bulk {
 	p.Metadata = map[string]string{"note": ""}
 	p.Metadata["note"] = strings.Repeat("x", max(0, BulkBytes-len(marshal(p))-28))
 	b := &Bulk{r: r}
-	b.split(marshal(p), map[string]byte{idMark: 'i', strconv.Itoa(seqMark): 's', timeMark: 't'})
+	b.split(marshal(p), map[string]byte{idMark: 'i', strconv.FormatInt(seqMark, 10): 's', timeMark: 't'})
 	return b
 }
 
