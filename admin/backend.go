@@ -119,9 +119,11 @@ type Credentials struct {
 	Notice   string        `json:"notice,omitempty"` // what the person should know, such as that the key could not be checked yet
 }
 
-// SetKey gives the register of a device a new key.
+// SetKey gives a register a new key: the register of a device, or, where
+// DeviceID is empty, the one named.
 type SetKey struct {
-	DeviceID   sale.DeviceID `json:"device_id"`
+	DeviceID   sale.DeviceID   `json:"device_id"`
+	RegisterID sale.RegisterID `json:"register_id,omitempty"`
 	Key        secret.Text   `json:"-"`
 	Unverified bool          `json:"unverified"`
 }

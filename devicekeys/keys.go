@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -182,6 +183,21 @@ func (s *state) opened(ctx context.Context, register sale.RegisterID, k sale.Sea
 		return secret.Text{}, fmt.Errorf("open key of register %q: %w", string(register), err)
 	}
 	return key, nil
+}
+
+// Version opens one version, whatever its state, for a probe.
+func (r *Ring) Version(ctx context.Context, register sale.RegisterID, version int64) (secret.Text, error) {
+	now := r.state.Load()
+	i := slices.IndexFunc(now.keys[register], func(k sale.SealedKey) bool { return k.Version == version })
+	if i < 0 {
+		return secret.Text{}, fmt.Errorf("open key %d of register %q: %w", version, string(register), sale.ErrNone)
+	}
+	return now.opened(ctx, register, now.keys[register][i], true)
+}
+
+// Registers lists the registers that have keys.
+func (r *Ring) Registers() []sale.RegisterID {
+	return slices.Sorted(maps.Keys(r.state.Load().keys))
 }
 
 // KeyInfo describes the key in use, or the pending one where none is.

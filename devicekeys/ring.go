@@ -110,7 +110,8 @@ type NewDevice struct {
 	Label    string // for people, at most 100 characters
 }
 
-func (n NewDevice) check() error {
+// Check refuses what cannot be a device, before anything is asked or stored.
+func (n NewDevice) Check() error {
 	switch {
 	case !n.ID.Valid():
 		return fmt.Errorf("device id %q must be 1 to 63 of a-z, 0-9 and -, not begin with -, and not be %q", string(n.ID), string(sale.ReservedDevice))
@@ -118,7 +119,7 @@ func (n NewDevice) check() error {
 		return fmt.Errorf("register id %q must be 1 to 128 of A-Z, a-z, 0-9, _ and -", string(n.Register))
 	case strings.HasPrefix(string(n.Register), "ofk_"):
 		return errors.New("the register id looks like an API key (ofk_): a register id looks like reg_01HXYZ")
-	case !slices.Contains(sale.DeviceKinds, n.Kind):
+	case n.Kind != "" && !slices.Contains(sale.DeviceKinds, n.Kind):
 		return fmt.Errorf("kind %q must be one of %s", n.Kind, strings.Join(sale.DeviceKinds, ", "))
 	case !utf8.ValidString(n.Label) || utf8.RuneCountInString(n.Label) > 100 || strings.ContainsFunc(n.Label, unicode.IsControl):
 		return errors.New("the label must be at most 100 characters of UTF-8 without control characters")
@@ -129,15 +130,14 @@ func (n NewDevice) check() error {
 // Add makes a device and gives its secret, the only time it is seen. A device
 // that is there already is ErrExists.
 func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, error) {
-	n.Kind = cmp.Or(n.Kind, sale.DeviceKinds[0])
-	if err := n.check(); err != nil {
+	if err := n.Check(); err != nil {
 		return secret.Text{}, fmt.Errorf("add device: %w", err)
 	}
 	text, kept, err := newSecret(n.ID)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("add device %s: %w", n.ID, err)
 	}
-	d := sale.Device{ID: n.ID, Register: n.Register, Kind: n.Kind, Label: n.Label, SecretHash: kept, CreatedAt: time.Now().UTC()}
+	d := sale.Device{ID: n.ID, Register: n.Register, Kind: cmp.Or(n.Kind, sale.DeviceKinds[0]), Label: n.Label, SecretHash: kept, CreatedAt: time.Now().UTC()}
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	act := "add device " + string(n.ID)

@@ -15,7 +15,6 @@ import (
 	"edgegw/fiscal"
 	"edgegw/relay"
 	"edgegw/sale"
-	"edgegw/secret"
 	"edgegw/siteca"
 	"edgegw/store"
 )
@@ -36,6 +35,7 @@ type control struct {
 	kek        devicekeys.Source
 	kekProblem error
 	authority  *siteca.Authority
+	files      *siteca.Files // the operator's certificate, nil without one
 	fiscal     *fiscal.Client
 	relay      *relay.Relay // nil without a gateway
 	running    *Gateway     // nil without one
@@ -104,84 +104,6 @@ func (k *control) mqttURLs() (urls []string) {
 	add("mqtts", k.tlsAddr, k.config.MQTT.TLSListen)
 	add("mqtt", k.plainAddr, k.config.MQTT.PlainListen)
 	return urls
-}
-
-// AddDevice makes a device. A key that came along is checked first: one that
-// OpenFiskal refuses stores nothing (ruling 17).
-func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (admin.Credentials, error) {
-	if _, err := k.ring.Get(a.DeviceID); err == nil {
-		return admin.Credentials{}, &admin.Refusal{Code: "exists", Message: fmt.Sprintf("there is a device %s already", a.DeviceID),
-			Remedy: "Choose another id, or remove it first: edgegw device remove " + string(a.DeviceID)}
-	}
-	var result admin.KeyResult
-	state := sale.KeyStateUnverified
-	if !a.Key.Empty() {
-		var err error
-		if state, result.Notice, err = k.checkKey(ctx, a.RegisterID, a.Key, a.Unverified); err != nil {
-			return admin.Credentials{}, err
-		}
-	}
-	password, err := k.ring.Add(ctx, devicekeys.NewDevice{ID: a.DeviceID, Register: a.RegisterID, Kind: a.Kind, Label: a.Label}, by)
-	if err != nil {
-		return admin.Credentials{}, refusal(err)
-	}
-	result.Key = "missing"
-	if !a.Key.Empty() {
-		if result, err = k.storeKey(ctx, a.RegisterID, a.Key, state, result.Notice, by); err != nil {
-			// The secret is shown once: a device without it would be no use.
-			return admin.Credentials{}, errors.Join(err, k.ring.Remove(ctx, a.DeviceID, by))
-		}
-	} else if info, err := k.ring.KeyInfo(a.RegisterID); err == nil {
-		result.Key = string(info.State)
-	} else {
-		result.Notice = "This register has no key yet: sales are taken and wait. Give it one: edgegw key set " + string(a.DeviceID) + " --key-stdin"
-	}
-	return admin.Credentials{DeviceID: a.DeviceID, Username: string(a.DeviceID), Password: string(password.Reveal()), MQTTURL: k.MQTTURL(),
-		CAFile: k.CAFile(), Key: result.Key, Notice: result.Notice}, nil
-}
-
-// SetKey gives a device's register a new key.
-func (k *control) SetKey(ctx context.Context, s admin.SetKey, by string) (admin.KeyResult, error) {
-	d, err := k.ring.Get(s.DeviceID)
-	if err != nil {
-		return admin.KeyResult{}, unknown(s.DeviceID)
-	}
-	state, notice, err := k.checkKey(ctx, d.Register, s.Key, s.Unverified)
-	if err != nil {
-		return admin.KeyResult{}, err
-	}
-	return k.storeKey(ctx, d.Register, s.Key, state, notice, by)
-}
-
-func (k *control) storeKey(ctx context.Context, r sale.RegisterID, key secret.Text, s sale.KeyState, notice, by string) (admin.KeyResult, error) {
-	if _, err := k.ring.SetKey(ctx, r, key, s, by); err != nil {
-		return admin.KeyResult{}, refusal(err)
-	}
-	if k.relay != nil {
-		k.relay.Wake(r)
-	}
-	return admin.KeyResult{RegisterID: r, Key: string(s), Notice: notice}, nil
-}
-
-// checkKey asks OpenFiskal, read-only, whether the key opens the register.
-func (k *control) checkKey(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (sale.KeyState, string, error) {
-	if err := devicekeys.CheckRegisterKey(key); err != nil {
-		return "", "", refusal(err)
-	}
-	err := k.fiscal.Probe(ctx, r, key)
-	var p *sale.Problem
-	switch {
-	case err == nil:
-		return sale.KeyStateActive, "", nil
-	case !errors.As(err, &p):
-		return "", "", err
-	case unverified:
-		return sale.KeyStateUnverified, "OpenFiskal did not confirm this key (" + p.Error() + "); it was stored because you said so.", nil
-	case p.Class == sale.KeyRefused || p.Class == sale.RegisterUnknown || p.Class == sale.Poison:
-		return "", "", &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal refuses this key for register %s: %s", r, p.Error()),
-			Remedy: "Nothing was stored. Check the register id and the key, or store it all the same with --unverified"}
-	}
-	return sale.KeyStateUnverified, "OpenFiskal could not be asked (" + p.Error() + "): the key is stored as unverified.", nil
 }
 
 // RemoveDevice takes a device from the site and ends its connection at once.

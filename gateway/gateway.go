@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type Gateway struct {
 	*control
 	broker *broker.Broker
 	site   site
+	keys   keyWatch
 	local  net.Listener // the commands' socket
 	page   net.Listener // http.listen, nil if off
 	run    sync.Once
@@ -127,16 +129,42 @@ func (k *control) openKeys(ctx context.Context) error {
 	}
 	kek, source, err := devicekeys.LoadKEK(devicekeys.KEKOptions{Text: k.config.Vault.KEK, File: k.config.Vault.KEKFile,
 		DataDir: k.config.DataDir, SealedKeysExist: len(sealed) > 0})
-	if err != nil {
-		if len(sealed) == 0 {
-			return err
-		}
+	if errors.Is(err, devicekeys.ErrKEKMissing) {
 		// Devices go on selling; only sending waits (CONTRACT.md section 4).
 		k.kekProblem = err
 		k.log.Error("register keys cannot be opened", "cause", err)
+	} else if err != nil {
+		return err
 	}
 	k.kek = source
-	k.ring, err = devicekeys.Open(ctx, k.db, kek)
+	if k.ring, err = devicekeys.Open(ctx, k.db, kek); err != nil {
+		return err
+	}
+	return k.moveKEK(ctx, kek)
+}
+
+// moveKEK carries out what our own notice asks for: where a KEK is given now
+// and the keys are still sealed with the one made at first start, they are
+// sealed anew, all in one transaction. The old file stays: backups need it.
+func (k *control) moveKEK(ctx context.Context, next devicekeys.KEK) error {
+	wrong := slices.ContainsFunc(k.ring.Check(), func(p devicekeys.KeyProblem) bool { return errors.Is(p.Err, devicekeys.ErrWrongKEK) })
+	if !wrong || k.kek.Kind == devicekeys.KEKSelfMade || next.Empty() {
+		return nil
+	}
+	old, _, err := devicekeys.LoadKEK(devicekeys.KEKOptions{DataDir: k.config.DataDir, SealedKeysExist: true})
+	if err != nil {
+		return nil // there is none; the conditions say which keys cannot be opened
+	}
+	ring, err := devicekeys.Open(ctx, k.db, old)
+	if err != nil {
+		return err
+	}
+	if err := ring.ChangeKEK(ctx, next, k.db, "edgegw"); err != nil {
+		k.log.Error("register keys cannot be sealed with the new key-encryption key", "cause", err)
+		return nil
+	}
+	k.log.Info("register keys were sealed anew with the key-encryption key that is given now")
+	k.ring, err = devicekeys.Open(ctx, k.db, next)
 	return err
 }
 
@@ -152,7 +180,7 @@ func (k *control) openFiscal() error {
 			}
 			to.RootCAs = pool
 		}
-		proxy, err := proxyURL(string(c.Proxy.Reveal()))
+		proxy, err := proxyURL(string(c.Proxy.Reveal()), c.BaseURL)
 		if err != nil {
 			return err
 		}
@@ -167,13 +195,19 @@ func (k *control) openFiscal() error {
 	return nil
 }
 
-// proxyURL reads openfiskal.proxy: a URL, or one of its words.
-func proxyURL(text string) (*url.URL, error) {
+// proxyURL reads openfiskal.proxy: a URL, or one of its words. The system's
+// proxy is asked for the very URL that requests go to, so that NO_PROXY counts.
+// A request that is not encrypted never goes through a proxy: it carries a key.
+func proxyURL(text, base string) (*url.URL, error) {
+	target, err := url.Parse(base)
+	if err != nil || target.Scheme != "https" {
+		return nil, nil
+	}
 	switch text {
 	case "", config.ProxyNone:
 		return nil, nil
 	case config.ProxySystem:
-		return http.ProxyFromEnvironment(&http.Request{URL: &url.URL{Scheme: "https", Host: "api.openfiskal.com"}})
+		return http.ProxyFromEnvironment(&http.Request{URL: target})
 	}
 	u, err := url.Parse(text)
 	if err != nil {
@@ -186,6 +220,7 @@ func proxyURL(text string) (*url.URL, error) {
 func (g *Gateway) bind() error {
 	c := g.config
 	g.site = site{changed: make(chan struct{}, 1)}
+	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
 	var encoder relay.Encoder = fiscal.Encoder{NewKey: newUUID}
 	if g.options.Encode != nil {
 		encoder = g.options.Encode(fiscal.Encoder{NewKey: newUUID})
@@ -197,8 +232,12 @@ func (g *Gateway) bind() error {
 		Jitter:      g.options.Jitter,
 		Operation:   newOperation,
 		Posted:      func(d sale.DeviceID) { g.broker.Deliver(d) },
-		Changed:     func(relay.UplinkState) { g.site.poke() },
-		Log:         g.log,
+		Changed: func(relay.UplinkState) {
+			g.site.poke()
+			g.keys.ask("") // the link may be back for those that nobody could ask about
+		},
+		Refused: func(r sale.RegisterID) { g.keys.ask(r) },
+		Log:     g.log,
 	}, g.db, encoder, g.fiscal, roster{g.ring})
 	o := broker.Options{
 		MaxConnections:    c.MQTT.MaxConnections,
@@ -262,6 +301,7 @@ func (g *Gateway) tlsConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqtt.cert_file: %w", err)
 	}
+	g.files = files
 	return g.authority.TLSConfigWith(files), nil
 }
 

@@ -40,6 +40,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "socket", run: g.serveSocket},
 		{name: "http", run: g.serveHTTP},
 		{name: "upkeep", run: g.upkeep},
+		{name: "keys", run: g.checkKeys},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
 	}
@@ -90,14 +91,21 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 			return nil
 		case <-g.site.changed:
 		case <-day.C:
-			if renewed, err := g.authority.Renew(); err != nil {
-				g.log.Error("the server certificate cannot be renewed", "cause", err)
-			} else if renewed {
-				g.log.Info("the server certificate was renewed")
-			}
+			g.renew()
 		}
 	}
 }
+
+func (g *Gateway) renew() {
+	if renewed, err := g.authority.Renew(); err != nil {
+		g.log.Error("the server certificate cannot be renewed", "cause", err)
+	} else if renewed {
+		g.log.Info("the server certificate was renewed")
+	}
+}
+
+// mostSocketPath is the system's limit of a socket's path.
+const mostSocketPath = 103
 
 // listenSocket binds the commands' socket with mode 0600. The lock on the data
 // directory is held, so a file that is there was left by a process that died.
@@ -106,6 +114,9 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 // connect.
 func (g *Gateway) listenSocket() (net.Listener, error) {
 	path := filepath.Join(g.config.DataDir, admin.SocketName)
+	if len(path) > mostSocketPath {
+		return nil, fmt.Errorf("make the commands' socket: its path %s is longer than %d bytes: choose a shorter data_dir", path, mostSocketPath)
+	}
 	nest := filepath.Join(g.config.DataDir, ".s")
 	if err := errors.Join(os.RemoveAll(nest), os.Mkdir(nest, 0o700)); err != nil {
 		return nil, fmt.Errorf("make the commands' socket: %w", err)
@@ -114,7 +125,7 @@ func (g *Gateway) listenSocket() (net.Listener, error) {
 	young := filepath.Join(nest, "s")
 	l, err := net.Listen("unix", young)
 	if err != nil {
-		return nil, fmt.Errorf("make the commands' socket: %w: is the path of data_dir longer than about 90 characters?", err)
+		return nil, fmt.Errorf("make the commands' socket: %w", err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // its name changes
 	if err := errors.Join(os.Chmod(young, 0o600), os.Rename(young, path)); err != nil {

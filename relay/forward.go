@@ -132,6 +132,9 @@ func (r *Relay) idle(id sale.RegisterID, q *queue) bool {
 // resume takes over the wait that an earlier process wrote down in wall time.
 func (q *queue) resume(h sale.Head) {
 	q.failures = max(0, h.Attempts-1)
+	if h.Class == sale.KeyRefused {
+		return // a start may bring the key, or what opens it
+	}
 	if wait := time.Until(h.NextAttempt); wait > 0 && !h.NextAttempt.IsZero() {
 		q.next = time.Now().Add(min(wait, sale.LongestWait))
 	}
@@ -318,6 +321,9 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 			r.o.Posted(posted)
 		}
 		return
+	}
+	if o.Problem.Class == sale.KeyRefused {
+		r.o.Refused(o.Call.Register)
 	}
 	level := r.log.Info
 	if o.Blocked {

@@ -57,9 +57,10 @@ type Options struct {
 	Window      time.Duration // openfiskal.idempotency_window; 20 h
 	Rate        int           // openfiskal.requests_per_second; 100
 	Jitter      Jitter
-	Operation   func() string       // makes a client-made operation id, a UUID
-	Posted      func(sale.DeviceID) // a receipt was put into the device's mailbox
-	Changed     func(UplinkState)   // the uplink went down or came back
+	Operation   func() string         // makes a client-made operation id, a UUID
+	Posted      func(sale.DeviceID)   // a receipt was put into the device's mailbox
+	Changed     func(UplinkState)     // the uplink went down or came back
+	Refused     func(sale.RegisterID) // OpenFiskal refused the register's key
 	Log         *slog.Logger
 }
 
@@ -104,6 +105,9 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	}
 	if o.Posted == nil {
 		o.Posted = func(sale.DeviceID) {}
+	}
+	if o.Refused == nil {
+		o.Refused = func(sale.RegisterID) {}
 	}
 	if o.Changed == nil {
 		o.Changed = func(UplinkState) {}

@@ -15,6 +15,7 @@ type uplink struct {
 
 	mu       sync.Mutex
 	down     bool
+	known    bool // something was answered or failed since this process began
 	since    time.Time
 	problem  string
 	failures int
@@ -87,7 +88,7 @@ func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
 func (u *uplink) reached() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.failures = 0
+	u.failures, u.known = 0, true
 	if !u.down {
 		return false
 	}
@@ -109,7 +110,7 @@ func (u *uplink) failed(problem string, probe uint64) bool {
 	if !was {
 		u.since = time.Now()
 	}
-	u.down, u.probe, u.problem = true, 0, problem
+	u.down, u.known, u.probe, u.problem = true, true, 0, problem
 	// 1 s … 60 s, full jitter; a success of anybody ends it at once.
 	u.next = time.Now().Add(backoff(time.Second, time.Minute, u.failures, u.jitter))
 	u.failures++
@@ -143,6 +144,7 @@ func (u *uplink) tell() {
 // UplinkState is what people are told of the uplink.
 type UplinkState struct {
 	Up      bool
+	Known   bool      // false: nothing has been tried yet
 	Since   time.Time // zero: as long as this process lives
 	Problem string
 }
@@ -150,7 +152,7 @@ type UplinkState struct {
 func (u *uplink) state() UplinkState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return UplinkState{Up: !u.down, Since: u.since, Problem: u.problem}
+	return UplinkState{Up: !u.down, Known: u.known, Since: u.since, Problem: u.problem}
 }
 
 // backoff draws a wait of full jitter: up to a step that doubles from first to

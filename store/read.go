@@ -211,3 +211,10 @@ func (db *DB) Attempts(ctx context.Context, r sale.RegisterID) (list []TriedInVa
 	}, string(r))
 	return list, err
 }
+
+// HasRegister reports whether the site knows the register.
+func (db *DB) HasRegister(ctx context.Context, r sale.RegisterID) (bool, error) {
+	var n int
+	err := db.queryOne(ctx, `SELECT count(*) FROM register WHERE register_id = ?`, []any{string(r)}, &n)
+	return n > 0, err
+}
