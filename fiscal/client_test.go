@@ -249,7 +249,7 @@ func TestOddPathsAreNotSent(t *testing.T) {
 	problem(t, err, sale.Poison, "bad_path")
 	for _, r := range []sale.RegisterID{"..", "../../platform/keys", "a/b", "", "?x", "#"} {
 		problem(t, b.c.Probe(t.Context(), r, secret.FromString("ofk_reg_test_1")), sale.RegisterUnknown, "bad_register")
-		_, err := b.c.Find(t.Context(), r, "", "x", nil)
+		_, err := b.c.Find(t.Context(), lost(r, "", "x"), nil)
 		problem(t, err, sale.RegisterUnknown, "bad_register")
 	}
 	if n := len(b.s.Requests()); n != 0 {

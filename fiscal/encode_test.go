@@ -2,8 +2,11 @@ package fiscal_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"edgegw/fiscal"
 	"edgegw/fiscal/sandbox"
@@ -118,10 +121,57 @@ func TestFindPassesOverForeignOperations(t *testing.T) {
 	}
 	mine := "11111111-7c1a-7b3e-9c51-6f0f6d1d2a10"
 	foreign := func(op string) bool { return op == other.Operation }
-	if a, err := client.Find(t.Context(), "reg_1", mine, "1", foreign); err != sale.ErrNone {
+	if a, err := client.Find(t.Context(), lost("reg_1", mine, "1"), foreign); err != sale.ErrNone {
 		t.Errorf("took another device's operation: %+v, %v", a, err)
 	}
-	if a, err := client.Find(t.Context(), "reg_1", mine, "1", nil); err != nil || a.Operation != other.Operation {
+	if a, err := client.Find(t.Context(), lost("reg_1", mine, "1"), nil); err != nil || a.Operation != other.Operation {
 		t.Errorf("found %+v, %v", a, err)
+	}
+}
+
+// lost is a start whose answer never came.
+func lost(r sale.RegisterID, operation, externalID string) sale.Call {
+	return sale.Call{Register: r, Step: sale.StepStart, Operation: operation, SaleID: externalID, InDoubtSince: time.Now(),
+		Body: []byte(`{"currency":"EUR","occurred_at":"` + at + `"}`)}
+}
+
+// A box that lost its data looks for a start and meets what an earlier device
+// left under the same external id: none of it is the start in doubt.
+func TestFindTakesNoOtherSaleForTheStartInDoubt(t *testing.T) {
+	old := time.Now().Add(-time.Hour).Format(time.RFC3339)
+	young := time.Now().Format(time.RFC3339)
+	for _, row := range []struct {
+		name, entry string
+		want        bool
+	}{
+		{"made since the attempt", `{"id":"op_1","external_id":"1","state":"open","created_at":"` + young + `"}`, true},
+		{"begun when ours began", `{"id":"op_1","external_id":"1","state":"open","started_at":"2026-11-22T07:33:00Z","created_at":"` + old + `"}`, true},
+		{"nothing speaks against it", `{"id":"op_1","external_id":"1","state":"open"}`, true},
+		{"made long before", `{"id":"op_1","external_id":"1","state":"open","created_at":"` + old + `"}`, false},
+		{"completed", `{"id":"op_1","external_id":"1","state":"completed","created_at":"` + young + `"}`, false},
+		{"in another currency", `{"id":"op_1","external_id":"1","state":"open","data":{"currency":"CHF"},"created_at":"` + young + `"}`, false},
+		{"a refund", `{"id":"op_1","external_id":"1","type":"refund","state":"open","created_at":"` + young + `"}`, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/sales/") {
+					w.WriteHeader(404)
+					return
+				}
+				fmt.Fprintf(w, `{"data":[%s]}`, row.entry)
+			}))
+			defer v.Close()
+			c := newClient(t, fiscal.Options{BaseURL: v.URL}, keyRing{"reg_1": "ofk_reg_test_1"})
+			a, err := c.Find(t.Context(), lost("reg_1", "0192f1de-7c1a-7b3e-9c51-6f0f6d1d2a10", "1"), nil)
+			if (err == nil) != row.want || err != nil && err != sale.ErrNone {
+				t.Errorf("found %+v, %v", a, err)
+			}
+			later := lost("reg_1", "op_9", "1")
+			later.Step = sale.StepComplete
+			if a, err := c.Find(t.Context(), later, nil); err != sale.ErrNone {
+				t.Errorf("a complete took another operation: %+v, %v", a, err)
+			}
+			c.CloseIdle()
+		})
 	}
 }

@@ -7,22 +7,23 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"edgegw/sale"
 )
 
-// Find looks an operation up whose call is in doubt: by its id, then in the
-// register's list, newest first, by id and by external id (decision 5). The
-// error is sale.ErrNone where the service has provably no such operation, else
-// a *sale.Problem; "lookup_refused" means that the service does not say.
-// operation may be "", and foreign nil: it names operations that belong to other
-// sales with the same external id. Find makes one request per page and retries none.
-func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, externalID string, foreign func(operation string) bool) (sale.Answer, error) {
-	if !register.Valid() {
+// Find looks up the operation of a call in doubt: by its id, then in the
+// register's list, newest first, by id, and for a start by its external id too
+// (decision 5). The error is sale.ErrNone where the service has provably no such
+// operation, else a *sale.Problem; "lookup_refused" means that the service does
+// not say. foreign names operations that belong to other sales with the same
+// external id; it may be nil. Find makes one request per page and retries none.
+func (c *Client) Find(ctx context.Context, call sale.Call, foreign func(operation string) bool) (sale.Answer, error) {
+	if !call.Register.Valid() {
 		return sale.Answer{}, &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
 	}
-	if sale.ValidOperation(operation) {
-		answer, found, problem := c.findByID(ctx, register, operation, externalID)
+	if sale.ValidOperation(call.Operation) {
+		answer, found, problem := c.findByID(ctx, call)
 		if problem != nil {
 			return sale.Answer{}, problem
 		}
@@ -30,14 +31,14 @@ func (c *Client) Find(ctx context.Context, register sale.RegisterID, operation, 
 			return answer, nil
 		}
 	}
-	return c.findInList(ctx, register, wanted{operation, externalID, c.clientIDs.Load(), foreign})
+	return c.findInList(ctx, call.Register, newWanted(call, c.clientIDs.Load(), foreign))
 }
 
 // findByID is GET /sales/{operation}. Where it is not there or not allowed, the
 // list is asked next: only that is a proof, because the service may have chosen
 // an id of its own.
-func (c *Client) findByID(ctx context.Context, register sale.RegisterID, operation, externalID string) (sale.Answer, bool, *sale.Problem) {
-	r, problem := c.send(ctx, register, request{method: http.MethodGet, path: salePath(operation)})
+func (c *Client) findByID(ctx context.Context, call sale.Call) (sale.Answer, bool, *sale.Problem) {
+	r, problem := c.send(ctx, call.Register, request{method: http.MethodGet, path: salePath(call.Operation)})
 	if problem != nil {
 		return sale.Answer{}, false, problem
 	}
@@ -47,13 +48,13 @@ func (c *Client) findByID(ctx context.Context, register sale.RegisterID, operati
 	}
 	answer, fault := sale.Answer{}, r.fault()
 	if r.status/100 == 2 && fault == "" {
-		answer, fault = check(r, sale.Call{Step: sale.StepUpdate, Operation: operation, SaleID: externalID})
+		answer, fault = check(r, sale.Call{Step: sale.StepUpdate, Operation: call.Operation, SaleID: call.SaleID})
 	}
 	if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
 		return sale.Answer{}, false, problem
 	}
 	answer.Adopted = true
-	if isUUID(operation) {
+	if isUUID(call.Operation) {
 		c.clientIDs.Store(true)
 	}
 	return answer, true, nil
@@ -147,22 +148,72 @@ func readPage(r reply, seen map[string]bool) (page, string, string) {
 	return p, cursor, ""
 }
 
-// wanted is the operation a look-up is after.
+// wanted is the operation a look-up is after. externalID is only set for a
+// start: of every later call the operation's id is known, and a match by
+// anything else could only be another sale.
 type wanted struct {
 	operation, externalID string
+	currency              string                      // what the start asked for
+	occurred              time.Time                   // when it happened, by the device
+	since                 time.Time                   // when the attempt in doubt began, by our clock
 	clientIDs             bool                        // the service is known to keep client-made ids
 	foreign               func(operation string) bool // known to be another sale's; may be nil
 }
 
-// ours reports whether an entry with our external id can be our sale. A device
-// that took another's place may use its sale ids again: where the service keeps
-// client-made ids, an entry with another such id is that other device's sale,
-// and adopting it would lose ours.
-func (w wanted) ours(id, externalID, kind string) bool {
-	if w.externalID == "" || externalID != w.externalID || kind != "" && kind != "sale" {
+func newWanted(call sale.Call, clientIDs bool, foreign func(string) bool) wanted {
+	w := wanted{operation: call.Operation, clientIDs: clientIDs, foreign: foreign}
+	if call.Step != sale.StepStart {
+		return w
+	}
+	var start struct {
+		Currency   string    `json:"currency"`
+		OccurredAt time.Time `json:"occurred_at"`
+	}
+	_ = json.Unmarshal(call.Body, &start) // what it does not say cannot tell
+	w.externalID, w.currency, w.occurred, w.since = call.SaleID, start.Currency, start.OccurredAt, call.InDoubtSince
+	return w
+}
+
+// listed is an operation of a list, as far as a look-up reads it.
+type listed struct {
+	ID         string `json:"id"`
+	ExternalID string `json:"external_id"`
+	Type       string `json:"type"`
+	State      string `json:"state"`
+	StartedAt  string `json:"started_at"`
+	CreatedAt  string `json:"created_at"`
+	Data       struct {
+		Currency string `json:"currency"`
+	} `json:"data"`
+}
+
+// clockTolerance is how far the service's clock and ours may be apart for a
+// start to be taken for the one in doubt.
+const clockTolerance = 10 * time.Minute
+
+// ours reports whether an entry with our external id can be what the start in
+// doubt has made. A device that took another's place may use its sale ids
+// again, and a box that lost its data knows nothing of them: adopting such a
+// sale would lose ours. So it must be open, in our currency, not known as
+// another's, and begun when ours began or made since the attempt.
+func (w wanted) ours(e listed) bool {
+	switch {
+	case w.externalID == "" || e.ExternalID != w.externalID || e.Type != "" && e.Type != "sale":
+		return false
+	case w.foreign != nil && w.foreign(e.ID):
+		return false
+	case w.clientIDs && isUUID(w.operation) && isUUID(e.ID):
+		return false // the service keeps client-made ids, and this is not ours
+	case e.State != sale.StateOpen:
+		return false
+	case w.currency != "" && e.Data.Currency != "" && e.Data.Currency != w.currency:
 		return false
 	}
-	return !w.clientIDs || !isUUID(w.operation) || !isUUID(id)
+	if at, err := time.Parse(time.RFC3339Nano, e.StartedAt); err == nil && at.Equal(w.occurred) {
+		return true
+	}
+	made, err := time.Parse(time.RFC3339Nano, e.CreatedAt)
+	return err != nil || w.since.IsZero() || !made.Before(w.since.Add(-clockTolerance))
 }
 
 // match looks for the operation on a page: by id, then by external id, where
@@ -170,11 +221,7 @@ func (w wanted) ours(id, externalID, kind string) bool {
 func (p page) match(r reply, w wanted) (sale.Answer, bool, string) {
 	var hit json.RawMessage
 	for _, raw := range p.Data {
-		var entry struct {
-			ID         string `json:"id"`
-			ExternalID string `json:"external_id"`
-			Type       string `json:"type"`
-		}
+		var entry listed
 		if json.Unmarshal(raw, &entry) != nil || entry.ID == "" {
 			return sale.Answer{}, false, codeUnreadable
 		}
@@ -182,7 +229,7 @@ func (p page) match(r reply, w wanted) (sale.Answer, bool, string) {
 			hit = raw
 			break
 		}
-		if hit == nil && (w.foreign == nil || !w.foreign(entry.ID)) && w.ours(entry.ID, entry.ExternalID, entry.Type) {
+		if hit == nil && w.ours(entry) {
 			hit = raw
 		}
 	}

@@ -20,23 +20,29 @@ func TestFind(t *testing.T) {
 		b := newBench(t, o)
 		id := newUUID()
 		op := b.must(call(sale.StepStart, id, "x/1")).Operation
-		b.must(call(sale.StepUpdate, op, "x/1"))
-		b.must(call(sale.StepComplete, op, "x/1"))
 		for i := range 230 { // more than a page
 			b.must(call(sale.StepStart, newUUID(), fmt.Sprint("y/", i)))
 		}
 		for _, by := range []struct{ operation, external string }{{op, "x/1"}, {op, ""}, {id, "x/1"}, {"", "x/1"}, {"not an id", "x/1"}} {
-			a, err := b.c.Find(t.Context(), reg, by.operation, by.external, nil)
-			if err != nil || a.Operation != op || a.State != sale.StateCompleted || !a.Adopted || a.DocumentNumber == "" || !strings.Contains(string(a.Body), op) {
+			a, err := b.c.Find(t.Context(), lost(reg, by.operation, by.external), nil)
+			if err != nil || a.Operation != op || a.State != sale.StateOpen || !a.Adopted || !strings.Contains(string(a.Body), op) {
 				t.Errorf("%+v: %v %+v", by, err, a)
 			}
 		}
+		b.must(call(sale.StepUpdate, op, "x/1"))
+		b.must(call(sale.StepComplete, op, "x/1"))
+		if a, err := b.c.Find(t.Context(), lost(reg, op, "x/1"), nil); err != nil || a.State != sale.StateCompleted || a.DocumentNumber == "" {
+			t.Errorf("the completed operation by its id: %+v, %v", a, err)
+		}
+		if a, err := b.c.Find(t.Context(), lost(reg, "", "x/1"), nil); !errors.Is(err, sale.ErrNone) {
+			t.Errorf("a start in doubt cannot have made a completed operation: %+v, %v", a, err)
+		}
 		for _, by := range []struct{ operation, external string }{{newUUID(), "x/2"}, {"", "x/2"}, {newUUID(), ""}} {
-			if a, err := b.c.Find(t.Context(), reg, by.operation, by.external, nil); !errors.Is(err, sale.ErrNone) {
+			if a, err := b.c.Find(t.Context(), lost(reg, by.operation, by.external), nil); !errors.Is(err, sale.ErrNone) {
 				t.Errorf("%+v: %v %+v, want none", by, err, a)
 			}
 		}
-		_, err := b.c.Find(t.Context(), reg, op, "x/9", nil)
+		_, err := b.c.Find(t.Context(), lost(reg, op, "x/9"), nil)
 		if !o.ServerIDs {
 			problem(t, err, sale.InDoubt, "other_operation")
 		}
@@ -48,12 +54,12 @@ func TestFind(t *testing.T) {
 func TestFindDoesNotAdoptAnotherSaleOfTheSameName(t *testing.T) {
 	b := newBench(t, sandbox.Options{})
 	b.must(call(sale.StepStart, newUUID(), "1"))
-	if a, err := b.c.Find(t.Context(), reg, newUUID(), "1", nil); !errors.Is(err, sale.ErrNone) {
+	if a, err := b.c.Find(t.Context(), lost(reg, newUUID(), "1"), nil); !errors.Is(err, sale.ErrNone) {
 		t.Errorf("adopted %+v, %v", a, err)
 	}
 	b = newBench(t, sandbox.Options{ServerIDs: true})
 	op := b.must(call(sale.StepStart, newUUID(), "1")).Operation
-	if a, err := b.c.Find(t.Context(), reg, newUUID(), "1", nil); err != nil || a.Operation != op {
+	if a, err := b.c.Find(t.Context(), lost(reg, newUUID(), "1"), nil); err != nil || a.Operation != op {
 		t.Errorf("found %+v, %v; want %s", a, err, op)
 	}
 }
@@ -77,7 +83,7 @@ func TestFindWhereTheServiceMakesUUIDs(t *testing.T) {
 	if _, err := c.Do(t.Context(), call(sale.StepStart, newUUID(), "1")); err != nil {
 		t.Fatal(err)
 	}
-	if a, err := c.Find(t.Context(), reg, newUUID(), "1", nil); err != nil || a.Operation != theirs {
+	if a, err := c.Find(t.Context(), lost(reg, newUUID(), "1"), nil); err != nil || a.Operation != theirs {
 		t.Errorf("found %+v, %v; want %s", a, err, theirs)
 	}
 	c.CloseIdle()
@@ -116,7 +122,7 @@ func TestFindThatCannotSay(t *testing.T) {
 				f.Step = sandbox.StepLookup
 				b.s.Inject(f)
 			}
-			_, err := b.c.Find(t.Context(), reg, newUUID(), "x/1", nil)
+			_, err := b.c.Find(t.Context(), lost(reg, newUUID(), "x/1"), nil)
 			problem(t, err, row.class, row.code)
 		})
 	}
@@ -127,7 +133,7 @@ func TestFindByListWhereTheIDIsRefused(t *testing.T) {
 	b := newBench(t, sandbox.Options{})
 	op := b.open("x/1")
 	b.s.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403, Times: 1})
-	if a, err := b.c.Find(t.Context(), reg, op, "x/1", nil); err != nil || a.Operation != op {
+	if a, err := b.c.Find(t.Context(), lost(reg, op, "x/1"), nil); err != nil || a.Operation != op {
 		t.Errorf("%v %+v", err, a)
 	}
 }
@@ -141,10 +147,10 @@ func TestFindAmongLargeSales(t *testing.T) {
 		c.Body = []byte(strings.Replace(string(c.Body), `"currency"`, `"metadata":{"ocmf":"`+strings.Repeat("0", 50<<10)+`"},"currency"`, 1))
 		b.must(c)
 	}
-	if a, err := b.c.Find(t.Context(), reg, "", "x/1", nil); err != nil || a.Operation != op {
+	if a, err := b.c.Find(t.Context(), lost(reg, "", "x/1"), nil); err != nil || a.Operation != op {
 		t.Errorf("%v %s", err, a.Operation)
 	}
-	if _, err := b.c.Find(t.Context(), reg, newUUID(), "x/2", nil); !errors.Is(err, sale.ErrNone) {
+	if _, err := b.c.Find(t.Context(), lost(reg, newUUID(), "x/2"), nil); !errors.Is(err, sale.ErrNone) {
 		t.Errorf("%v, want none", err)
 	}
 }
@@ -168,10 +174,10 @@ func TestFindPagesEitherWay(t *testing.T) {
 				}
 			}))
 			c := newClient(t, fiscal.Options{BaseURL: v.URL}, keyRing{reg: "ofk_reg_test_1"})
-			if a, err := c.Find(t.Context(), reg, newUUID(), "x/1", nil); err != nil || a.Operation != "op_1" {
+			if a, err := c.Find(t.Context(), lost(reg, newUUID(), "x/1"), nil); err != nil || a.Operation != "op_1" {
 				t.Errorf("%s, %s: %v %+v", next, end, err, a)
 			}
-			if _, err := c.Find(t.Context(), reg, "", "x/2", nil); !errors.Is(err, sale.ErrNone) {
+			if _, err := c.Find(t.Context(), lost(reg, "", "x/2"), nil); !errors.Is(err, sale.ErrNone) {
 				t.Errorf("%s, %s: %v, want none", next, end, err)
 			}
 			c.CloseIdle()

@@ -141,7 +141,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			t.Errorf("the detail does not say where to: %s", p.Detail)
 		}
 		problem(t, b.c.Probe(t.Context(), reg, secret.FromString(b.ks[reg])), sale.Misconfigured, "redirect")
-		_, err = b.c.Find(t.Context(), reg, newUUID(), "x/1", nil)
+		_, err = b.c.Find(t.Context(), lost(reg, newUUID(), "x/1"), nil)
 		problem(t, err, sale.Misconfigured, "redirect")
 		b.s.ClearFaults()
 	}

@@ -445,7 +445,7 @@ func before(c sale.Call) sale.Call {
 
 type blind struct{ relay.Service }
 
-func (blind) Find(context.Context, sale.RegisterID, string, string, func(string) bool) (sale.Answer, error) {
+func (blind) Find(context.Context, sale.Call, func(string) bool) (sale.Answer, error) {
 	return sale.Answer{Operation: "x", State: sale.StateOpen}, sale.ErrNone
 }
 

@@ -43,7 +43,16 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 	}
 	entry := r.entry(m, event, device, currency)
 	entry.Begun = begun
-	r.journal.Append(ctx, entry, r.answer(out, ack))
+	done := r.answer(out, ack)
+	if event.Kind == sale.Start {
+		key, tell := saleKey{m.Device, event.SaleID}, done
+		r.open.coming(key, currency)
+		done = func(a sale.Accepted, err error) {
+			r.open.came(key, err == nil && a.Status == sale.Queued)
+			tell(a, err)
+		}
+	}
+	r.journal.Append(ctx, entry, done)
 	return out
 }
 
@@ -58,9 +67,6 @@ func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency str
 	if !e.Kind.Opens() {
 		x.Calls = sale.Freeze(r.encoder.Encode(e, d.Register, d, "", false, exp), m.Payload)
 	}
-	if e.Kind == sale.Start {
-		r.open.put(saleKey{m.Device, e.SaleID}, currency)
-	}
 	return x
 }
 
@@ -69,8 +75,8 @@ func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency str
 // to this process, and so must be found in the journal, or has failed there.
 func (r *Relay) currency(ctx context.Context, d sale.DeviceID, e *sale.Event) (c string, begun bool, _ *sale.Fault, _ error) {
 	key := saleKey{d, e.SaleID}
-	c, begun = r.open.get(key)
-	if !begun {
+	c, begun, ok := r.open.get(key)
+	if !ok {
 		var err error
 		c, err = r.journal.Currency(ctx, d, e.SaleID)
 		if errors.Is(err, sale.ErrNone) {
@@ -84,8 +90,7 @@ func (r *Relay) currency(ctx context.Context, d sale.DeviceID, e *sale.Event) (c
 	if e.Kind.Ends() {
 		r.open.drop(key)
 	}
-	exp, _ := sale.Exponent(c)
-	return c, begun, e.CheckLines(exp), nil
+	return c, begun, e.CheckCurrency(c), nil
 }
 
 // answer turns the journal's word into the verdict, and wakes the queue.
@@ -106,35 +111,72 @@ type saleKey struct {
 	sale   string
 }
 
-// openSales remembers the currency of sales whose start came lately, because
-// the start may still be on its way to the disk when the next event comes.
-// What it has forgotten is read from the journal.
+// openSales remembers the currency of sales whose start is on its way to the
+// disk: the next event may come before it is there. What has arrived is
+// remembered a while longer, to save a look into the journal, and can be
+// forgotten at any time.
 type openSales struct {
-	mu       sync.Mutex
-	currency map[saleKey]string
+	mu sync.Mutex
+	m  map[saleKey]openSale
 }
 
-// mostOpen bounds the memory; a site has a few open sales per device.
+type openSale struct {
+	currency string
+	pending  int // starts under way
+}
+
+// mostOpen bounds what is remembered of sales that are in the journal.
 const mostOpen = 20_000
 
-func (o *openSales) put(k saleKey, currency string) {
+// coming notes a start that is given to the journal.
+func (o *openSales) coming(k saleKey, currency string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.currency) >= mostOpen {
-		clear(o.currency)
+	if len(o.m) >= mostOpen {
+		for old, s := range o.m {
+			if s.pending == 0 {
+				delete(o.m, old)
+			}
+		}
 	}
-	o.currency[k] = currency
+	s := o.m[k]
+	if s.pending == 0 {
+		s.currency = currency // of two starts under way, the first one counts, as it does in the journal
+	}
+	s.pending++
+	o.m[k] = s
 }
 
-func (o *openSales) get(k saleKey) (string, bool) {
+// came notes what became of it. Only a start that was stored now is worth
+// remembering: of every other one the journal knows better.
+func (o *openSales) came(k saleKey, stored bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c, ok := o.currency[k]
-	return c, ok
+	s := o.m[k]
+	if s.pending--; s.pending > 0 {
+		o.m[k] = s
+		return
+	}
+	if stored {
+		o.m[k] = s
+	} else {
+		delete(o.m, k)
+	}
 }
 
+// get gives the currency; pending says that the start is still on its way.
+func (o *openSales) get(k saleKey) (currency string, pending, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s, ok := o.m[k]
+	return s.currency, s.pending > 0, ok
+}
+
+// drop forgets a sale that is in the journal.
 func (o *openSales) drop(k saleKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.currency, k)
+	if o.m[k].pending == 0 {
+		delete(o.m, k)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,8 @@ type queue struct {
 	wake     chan struct{} // what the queue waits for may have ended
 	failures int           // in a row
 	probe    uint64        // its attempt is the uplink's probe
+	doubtOf  int64         // the event whose attempt, begun by this process,
+	doubted  time.Time     // has been in doubt since
 	next     time.Time     // not before; with the monotonic clock, so a jump of the wall clock does not touch it
 }
 
@@ -98,8 +101,14 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return err
+			// Its calls cannot be read. The register beside it need not stop for
+			// that, and an end of the process would only repeat it.
+			r.log.Error("the head of a queue cannot be read", "register", id, "cause", err)
+			r.trouble(id, err)
+			r.rest(ctx, q, time.Minute)
+			continue
 		}
+		r.trouble(id, nil)
 		if first {
 			first = false
 			q.resume(head)
@@ -115,6 +124,24 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 		}
 	}
 	return nil
+}
+
+// trouble notes why a queue's head cannot be read, nil when it can.
+func (r *Relay) trouble(id sale.RegisterID, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil {
+		delete(r.troubles, id)
+	} else {
+		r.troubles[id] = err
+	}
+}
+
+// Troubles gives the registers whose queue cannot be read, and why.
+func (r *Relay) Troubles() map[sale.RegisterID]error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.troubles)
 }
 
 // idle ends the queue's life, unless there was a kick in the meantime.
@@ -187,7 +214,7 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 	if err != nil {
 		return false, ignoreEnd(ctx, err)
 	}
-	answer, err := r.fiscal.Find(ctx, call.Register, call.Operation, call.SaleID, func(op string) bool { return foreign[op] })
+	answer, err := r.fiscal.Find(ctx, *call, func(op string) bool { return foreign[op] })
 	var p *sale.Problem
 	judged := sale.Find(0)
 	switch {
@@ -215,7 +242,7 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 			Detail: "OpenFiskal's record of the operation and the gateway's cannot both be: state there is " + stateWord(answer)}
 	}
 	if p.Code == sale.CodeLookUpRefused {
-		if time.Since(call.InDoubtSince) < r.o.Window {
+		if age := q.doubtAge(*call); age >= 0 && age < r.o.Window {
 			return true, nil // inside the window the service itself tells a repeated call
 		}
 		p = &sale.Problem{Class: sale.Poison, Code: "window_over", RequestID: p.RequestID,
@@ -255,6 +282,7 @@ func (r *Relay) attempt(ctx context.Context, call sale.Call, q *queue) error {
 	call.Attempts++
 	if !unresolved {
 		call.InDoubtSince = now
+		q.doubtOf, q.doubted = call.Event, now
 	}
 	answer, err := r.fiscal.Do(on, call)
 	if err == nil {
@@ -266,6 +294,16 @@ func (r *Relay) attempt(ctx context.Context, call sale.Call, q *queue) error {
 		return fmt.Errorf("send %s of sale %s: %w", call.Step, call.SaleID, err)
 	}
 	return r.settle(ctx, r.outcome(call, p, unresolved, q), q)
+}
+
+// doubtAge is how long the call has been in doubt: by the monotonic clock if
+// this process began the attempt, else by the wall clock, which may have jumped.
+// A negative age is no age at all.
+func (q *queue) doubtAge(c sale.Call) time.Duration {
+	if q.doubtOf == c.Event && !q.doubted.IsZero() {
+		return time.Since(q.doubted)
+	}
+	return time.Since(c.InDoubtSince)
 }
 
 // outcome turns a problem into what is recorded and waited for.

@@ -40,9 +40,10 @@ type Encoder interface {
 // Service is OpenFiskal: one request per call. Errors are *sale.Problem.
 type Service interface {
 	Do(ctx context.Context, c sale.Call) (sale.Answer, error)
-	// Find looks an operation up, by its id, then by the external id among those
-	// that foreign does not name; sale.ErrNone means that it provably is not there.
-	Find(ctx context.Context, r sale.RegisterID, operation, externalID string, foreign func(operation string) bool) (sale.Answer, error)
+	// Find looks up the operation of a call in doubt, by its id, and that of a
+	// start then by its external id among those that foreign does not name;
+	// sale.ErrNone means that it provably is not there.
+	Find(ctx context.Context, c sale.Call, foreign func(operation string) bool) (sale.Answer, error)
 	CloseIdle() // the next request makes a new connection
 }
 
@@ -78,9 +79,10 @@ type Relay struct {
 	slots  chan struct{} // one per request under way
 	bucket *rate.Limiter // the site's: bursts of half a second's worth
 
-	mu     sync.Mutex
-	queues map[sale.RegisterID]*queue    // those with work
-	begin  func(sale.RegisterID, *queue) // starts a queue's goroutine; set while Run lives
+	mu       sync.Mutex
+	queues   map[sale.RegisterID]*queue    // those with work
+	begin    func(sale.RegisterID, *queue) // starts a queue's goroutine; set while Run lives
+	troubles map[sale.RegisterID]error     // of queues that cannot be read
 }
 
 // Jitter draws from [0, most).
@@ -113,6 +115,6 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 		o.Changed = func(UplinkState) {}
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
-		open: openSales{currency: map[saleKey]string{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
-		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}}
+		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
+		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}}
 }

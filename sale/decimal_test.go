@@ -61,7 +61,7 @@ func TestMapKeepsTheMoney(t *testing.T) {
 		{"fuel at tenths of a cent", "42.37", "1.799", "EUR", 7622, 0, "1", 7622},
 		{"energy at hundredths of a cent", "31.415", "0.5899", "EUR", 1853, 0, "1", 1853},
 		{"nothing sold", "0", "1.799", "EUR", 0, 0, "1", 0},
-		{"nothing sold at a whole price", "0", "1.80", "EUR", 0, 0, "0", 180},
+		{"nothing sold at a whole price", "0", "1.80", "EUR", 0, 0, "1", 0},
 		{"given away", "3", "0", "EUR", 0, 0, "3", 0},
 		{"one coffee", "1", "2.50", "EUR", 250, 0, "1", 250},
 		{"three washes", "3", "9.990", "EUR", 2997, 0, "3", 999},

@@ -24,14 +24,19 @@ func (l *Line) gross() int64 {
 // the amount (CONTRACT.md 2.2).
 func (l *Line) Map(exp int) Mapped {
 	gross := l.gross()
+	if l.Quantity.IsZero() {
+		return Mapped{Quantity: oneUnit, UnitPrice: gross} // a quantity of nothing is no line to OpenFiskal
+	}
 	if price, whole := l.UnitPrice.minor(exp); whole {
 		product := mul64(l.Quantity.coef, price)
 		if product == (u128{0, uint64(gross)}).times(int(l.Quantity.scale)) {
 			return Mapped{Quantity: l.Quantity, UnitPrice: int64(price), Exact: true}
 		}
 	}
-	return Mapped{Quantity: Decimal{coef: 1, text: "1"}, UnitPrice: gross}
+	return Mapped{Quantity: oneUnit, UnitPrice: gross}
 }
+
+var oneUnit = Decimal{coef: 1, text: "1"}
 
 // minor gives the number in minor units, and whether it is a whole one.
 func (d Decimal) minor(exp int) (uint64, bool) {
@@ -62,13 +67,20 @@ func (l *Line) agrees(exp int) bool {
 	return !one.less(product.minus(gross))
 }
 
-// CheckLines checks the lines' arithmetic in the sale's currency; Parse cannot
-// where a complete leaves the currency to its start.
-func (e *Event) CheckLines(exp int) *Fault {
+// CheckCurrency checks what needs the sale's currency: the lines' arithmetic
+// and the payments' own. Parse cannot where a complete leaves the currency to
+// its start.
+func (e *Event) CheckCurrency(currency string) *Fault {
+	exp, _ := Exponent(currency)
 	for i := range e.Lines {
 		if !e.Lines[i].agrees(exp) {
 			return &Fault{Code: "amount_mismatch", Field: pointer("line_items", i, "amount"),
 				Message: "quantity × unit_price differs from amount (plus discounts) by more than one minor unit"}
+		}
+	}
+	for i := range e.Payments {
+		if c := e.Payments[i].Currency; c != nil && unquote(c) != currency {
+			return &Fault{Code: "invalid", Field: pointer("payments", i, "currency"), Message: "must be the sale's currency"}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (f fields) has(bit uint) bool { return f&(1<<bit) != 0 }
 
 // Parse reads one event and checks what can be checked without knowing the
 // sale: form, required fields, enums, the money of lines and payments. Where
-// the event carries no currency, CheckLines is the caller's to do. On a fault
+// the event carries no currency, CheckCurrency is the caller's to do. On a fault
 // the event holds what was understood, its SaleID above all. Unknown fields
 // are ignored. The event keeps slices of payload.
 func Parse(kind Kind, payload []byte) (*Event, *Fault) {
@@ -112,7 +113,7 @@ func (p *parser) field(bit uint) *Fault {
 	case fOCMF:
 		return p.str(&e.OCMF)
 	}
-	return p.str(&e.Reason)
+	return p.words(&e.Reason)
 }
 
 func (p *parser) saleID() *Fault {
@@ -133,11 +134,31 @@ func (p *parser) instant(text *string, at *time.Time) *Fault {
 		return f
 	}
 	parsed, err := time.Parse(time.RFC3339Nano, t)
-	if err != nil {
+	if err != nil || !strictTime(t) {
 		return &Fault{Code: "invalid", Message: "must be a time such as 2026-11-22T08:31:07+01:00 (RFC 3339 with offset)"}
 	}
 	*text, *at = t, parsed
 	return nil
+}
+
+// strictTime holds a time to the letter of RFC 3339, where Go's parser is
+// lenient: two digits for the hour, a point before the fraction, an offset
+// below a day, and a year that a calendar has.
+func strictTime(t string) bool {
+	const form = "dddd-dd-ddTdd:dd:dd"
+	if len(t) <= len(form) || t[:4] == "0000" {
+		return false
+	}
+	for i := range len(form) {
+		if digit := t[i] >= '0' && t[i] <= '9'; form[i] == 'd' != digit || form[i] != 'd' && t[i] != form[i] {
+			return false
+		}
+	}
+	rest := t[len(form):]
+	if rest[0] == '.' {
+		rest = strings.TrimLeft(rest[1:], "0123456789")
+	}
+	return rest == "Z" || len(rest) == len("+01:00") && rest[1:3] < "24" && rest[3] == ':' && rest[4:] < "60"
 }
 
 func (p *parser) currency() *Fault {
@@ -176,9 +197,9 @@ func (p *parser) cashier() *Fault {
 	return p.s.object(func(name string) *Fault {
 		switch name {
 		case "id":
-			return p.str(&p.e.Cashier.ID).under(name)
+			return p.words(&p.e.Cashier.ID).under(name)
 		case "display_name":
-			return p.str(&p.e.Cashier.Name).under(name)
+			return p.words(&p.e.Cashier.Name).under(name)
 		}
 		return p.s.skip()
 	})
@@ -235,6 +256,15 @@ func withoutOwn(object []byte) []byte {
 func (p *parser) str(into *[]byte) *Fault {
 	raw, f := p.s.rawString()
 	*into = raw
+	return f
+}
+
+// words keeps a raw JSON string that says something; an empty one is as none.
+func (p *parser) words(into *[]byte) *Fault {
+	raw, f := p.s.rawString()
+	if len(raw) > len(`""`) {
+		*into = raw
+	}
 	return f
 }
 

@@ -54,7 +54,7 @@ func (p *parser) lineField(l *Line, bit uint) *Fault {
 	case lQuantity:
 		return p.decimal(&l.Quantity)
 	case lUnit:
-		return p.str(&l.Unit)
+		return p.words(&l.Unit)
 	case lPrice:
 		return p.decimal(&l.UnitPrice)
 	case lAmount:
@@ -82,6 +82,9 @@ func (l *Line) required(seen fields) *Fault {
 	return nil
 }
 
+// maxRateScale is enough for every rate there is: 0.055 is 5.5 %.
+const maxRateScale = 4
+
 func (p *parser) tax(l *Line) *Fault {
 	rate := false
 	f := p.s.object(func(name string) *Fault {
@@ -107,6 +110,10 @@ func (p *parser) tax(l *Line) *Fault {
 		f = missing("rate")
 	case l.TaxCategory == nil:
 		f = missing("category")
+	case len(l.TaxCategory) == len(`""`):
+		f = &Fault{Code: "invalid", Field: "/category", Message: "must not be empty"}
+	case l.TaxRate.scale > maxRateScale:
+		f = &Fault{Code: "invalid", Field: "/rate", Message: "has too many digits: 4 are allowed after the point"}
 	}
 	return f
 }
@@ -117,7 +124,7 @@ func (p *parser) discounts(l *Line) *Fault {
 		f := p.s.object(func(name string) *Fault {
 			switch name {
 			case "label":
-				return p.str(&d.Label).under(name)
+				return p.words(&d.Label).under(name)
 			case "amount":
 				if d.Amount >= 0 {
 					return (&Fault{Code: "repeated", Message: "stands twice"}).under(name)
@@ -168,29 +175,73 @@ var (
 	directions = []string{"inbound", "outbound"}
 )
 
+// detailFields are the fields of each method's sub-object that OpenFiskal
+// defines (OPENFISKAL.md 3.3), in the order of methods. All are strings but
+// amount_tendered. Fields it does not define stay in the event and go no
+// further: it would refuse the payment for them.
+var detailFields = [...][]string{
+	{"amount_tendered"},
+	{"scheme", "last4", "authorization_code", "terminal_id", "application_id"},
+	{"provider", "scheme", "last4", "authorization_code"},
+	{"code", "type"},
+	{"gift_card_id", "last4"},
+	{"provider", "transaction_reference"},
+	nil,
+}
+
+// detail keeps the known fields of a sub-object, as they came.
+func (p *parser) detail(method int, into *[]byte) *Fault {
+	kept := []byte{'{'}
+	var seen fields
+	f := p.s.object(func(name string) *Fault {
+		at := slices.Index(detailFields[method], name)
+		if at < 0 {
+			return p.s.skip()
+		}
+		if f := seen.once(uint(at)); f != nil {
+			return f.under(name)
+		}
+		p.s.space()
+		from := p.s.at
+		var f *Fault
+		if name == "amount_tendered" {
+			var n int64
+			f = p.amount(&n)
+		} else {
+			_, f = p.s.rawString()
+		}
+		if f == nil {
+			if len(kept) > 1 {
+				kept = append(kept, ',')
+			}
+			kept = append(append(append(append(kept, '"'), name...), '"', ':'), p.s.b[from:p.s.at]...)
+		}
+		return f.under(name)
+	})
+	*into = append(kept, '}')
+	return f
+}
+
 func (p *parser) payments() *Fault {
 	return p.s.array(func(i int) *Fault {
 		p.e.Payments = append(p.e.Payments, Payment{})
 		pay := &p.e.Payments[len(p.e.Payments)-1]
 		var seen fields
-		var details [7]struct {
-			method string
-			raw    []byte
-		}
+		var details [len(detailFields)][]byte
 		f := p.s.object(func(name string) *Fault {
 			if at := slices.Index(methods, name); at >= 0 {
-				details[at].method = name
-				return p.object(&details[at].raw).under(name)
+				if details[at] != nil {
+					return (&Fault{Code: "repeated", Message: "stands twice"}).under(name)
+				}
+				return p.detail(at, &details[at]).under(name)
 			}
 			return p.paymentMember(pay, &seen, name)
 		})
 		if f == nil {
 			f = pay.required(seen)
 		}
-		for _, d := range details {
-			if d.method == pay.Method { // only the sub-object of the method counts
-				pay.Detail = d.raw
-			}
+		if at := slices.Index(methods, pay.Method); at >= 0 && len(details[at]) > len("{}") {
+			pay.Detail = details[at] // only the sub-object of the method counts
 		}
 		return f.under(i)
 	})
@@ -253,8 +304,7 @@ func (e *Event) check() *Fault {
 		e.Total += e.Lines[i].Amount
 	}
 	if e.Currency != "" {
-		exp, _ := Exponent(e.Currency)
-		if f := e.CheckLines(exp); f != nil {
+		if f := e.CheckCurrency(e.Currency); f != nil {
 			return f
 		}
 	}
@@ -274,9 +324,6 @@ func (e *Event) checkPayments() *Fault {
 	}
 	for i := range e.Payments {
 		p := &e.Payments[i]
-		if p.Currency != nil && e.Currency != "" && unquote(p.Currency) != e.Currency {
-			return &Fault{Code: "invalid", Field: pointer("payments", i, "currency"), Message: "must be the sale's currency"}
-		}
 		if p.Amount == 0 {
 			return &Fault{Code: "invalid", Field: pointer("payments", i, "amount"), Message: "must be positive"}
 		}

@@ -12,7 +12,7 @@ const (
 	completeJSON = `{"sale_id":"s1","occurred_at":"2026-11-22T08:33:00+01:00","seq":4712,
 		"line_items":[{"description":"Super E10","product_ref":"E10","quantity":"42.37","unit":"l","unit_price":1.799,"amount":7622,
 			"tax":{"rate":"0.19","category":"standard"}}],
-		"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242"},"cash":{"amount_tendered":1}}],
+		"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242","acquirer":"x"},"cash":{"amount_tendered":1}}],
 		"meter":{"begin":"104233.91","end":"104276.28","unit":"l"},"ocmf":"OCMF|{\"FV\":\"1.0\"}|{\"SD\":\"30\"}"}`
 )
 
@@ -36,10 +36,18 @@ func TestParse(t *testing.T) {
 	if string(p.Detail) != `{"scheme":"visa","last4":"4242"}` {
 		t.Errorf("only the sub-object of the method counts, got %s", p.Detail)
 	}
+	if f := e.CheckCurrency("JPY"); f == nil {
+		t.Error("76.22 EUR passed for yen")
+	}
+	e.Payments[0].Currency = []byte(`"USD"`)
+	if f := e.CheckCurrency("EUR"); f == nil || f.Field != "/payments/0/currency" {
+		t.Errorf("a payment in USD of a sale in EUR: %v", f)
+	}
+	e.Payments[0].Currency = nil
 	if string(e.OCMF) != `"OCMF|{\"FV\":\"1.0\"}|{\"SD\":\"30\"}"` {
 		t.Errorf("signed meter data was touched: %s", e.OCMF)
 	}
-	if f := e.CheckLines(2); f != nil {
+	if f := e.CheckCurrency("EUR"); f != nil {
 		t.Error(f)
 	}
 }
@@ -86,14 +94,23 @@ func TestParseNamesTheFault(t *testing.T) {
 		{"no tax rate", Whole, `"rate"`, `"percent"`, "/line_items/0/tax/rate", "missing"},
 		{"no tax category", Whole, `"category"`, `"class"`, "/line_items/0/tax/category", "missing"},
 		{"tax rate in percent", Whole, `"0.19"`, `"19"`, "/line_items/0/tax/rate", "invalid"},
-		{"nothing paid", Whole, `"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242"},"cash":{"amount_tendered":1}}]`, `"payments":[]`, "/payments", "invalid"},
+		{"nothing paid", Whole, `"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242","acquirer":"x"},"cash":{"amount_tendered":1}}]`, `"payments":[]`, "/payments", "invalid"},
 		{"a payment of nothing", Whole, `"payments":[`, `"payments":[{"method":"cash","direction":"inbound","amount":0},`, "/payments/0/amount", "invalid"},
+		{"an empty tax category", Whole, `"standard"`, `""`, "/line_items/0/tax/category", "invalid"},
+		{"a tax rate of many digits", Whole, `"0.19"`, `"0.190000001"`, "/line_items/0/tax/rate", "invalid"},
+		{"last4 as a number", Whole, `"4242"`, `4242`, "/payments/0/card/last4", "wrong_type"},
+		{"a payment in another currency", Whole, `"direction":"inbound"`, `"direction":"inbound","currency":"USD"`, "/payments/0/currency", "invalid"},
+		{"an hour of one digit", Whole, `T08:33:00`, `T8:33:00`, "/occurred_at", "invalid"},
+		{"a fraction after a comma", Whole, `:00+01:00`, `:00,5+01:00`, "/occurred_at", "invalid"},
+		{"an offset of a day", Whole, `+01:00`, `+24:00`, "/occurred_at", "invalid"},
+		{"the year 0", Whole, `2026-11-22`, `0000-11-22`, "/occurred_at", "invalid"},
+		{"a control character in an escape", Whole, "Super E10", "Super\\u00\x120", "", "not_json"},
 		{"amount twice", Whole, `"quantity":"42.37"`, `"amount":1,"quantity":"42.37"`, "/line_items/0/amount", "repeated"},
 		{"sale id twice", Whole, `"sale_id":"s1"`, `"sale_id":"s1","sale_id":"s2"`, "/sale_id", "repeated"},
 		{"unknown method", Whole, `"method":"card"`, `"method":"beads"`, "/payments/0/method", "invalid"},
 		{"unknown direction", Whole, `"inbound"`, `"sideways"`, "/payments/0/direction", "invalid"},
 		{"paid too little", Whole, `"direction":"inbound","amount":7622`, `"direction":"inbound","amount":7621`, "/payments", "payments_mismatch"},
-		{"sub-object not an object", Whole, `"card":{"scheme":"visa","last4":"4242"}`, `"card":"visa"`, "/payments/0/card", "wrong_type"},
+		{"sub-object not an object", Whole, `"card":{"scheme":"visa","last4":"4242","acquirer":"x"}`, `"card":"visa"`, "/payments/0/card", "wrong_type"},
 		{"not JSON", Whole, `"seq"`, `seq`, "", ""},
 		{"cut off", Whole, `,"ocmf"`, ``, "", "not_json"},
 		{"something after it", Whole, `{"sale_id":"s1"`, `{} {"sale_id":"s1"`, "", "not_json"},

@@ -153,8 +153,8 @@ func (s *scanner) escape() *Fault {
 	}
 	for range 4 {
 		s.at++
-		c := s.b[s.at] | 0x20
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		c := s.b[s.at]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
 			return s.syntax("an unknown escape in a string")
 		}
 	}

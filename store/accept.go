@@ -80,7 +80,7 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 	if !ok {
 		return sale.Accepted{}, fmt.Errorf("accept an event of %s: %w", e.Device, ErrUnknownDevice)
 	}
-	known, register, err := t.record(d.no, e.Event.SaleID)
+	known, err := t.record(d.no, e.Event.SaleID)
 	if err != nil {
 		return sale.Accepted{}, err
 	}
@@ -92,7 +92,7 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 	fate, fault := known.Take(e.Event)
 	switch fate {
 	case sale.Continue, sale.Follow:
-		return t.proceed(e, d, known, register, fate)
+		return t.proceed(e, d, known, fate)
 	case sale.Compare:
 		return t.compare(e, d, known, fault)
 	}
@@ -135,15 +135,19 @@ func (t *tx) flags(e *sale.Entry) int64 {
 	return 0
 }
 
-// record reads what is known of a sale, and its register.
-func (t *tx) record(device int64, ref string) (r sale.Record, register int64, err error) {
+// record is what is known of a sale, and its register's number.
+type record struct {
+	sale.Record
+	Register int64
+}
+
+func (t *tx) record(device int64, ref string) (r record, err error) {
 	err = t.query(`SELECT o.no, o.operation, o.currency, o.kind, o.register, coalesce(s.state, 1),
 			(SELECT kind FROM event e WHERE e.sale = o.no AND e.kind IN (3, 4) AND e.ref IS NULL)
 		FROM event o LEFT JOIN sale s ON s.no = o.no WHERE o.device = ? AND o.ref = ?`,
 		func(row []driver.Value) error {
-			r = sale.Record{No: row[0].(int64), Operation: row[1].(string), Currency: row[2].(string),
-				Opened: sale.Kind(row[3].(int64)), State: sale.State(row[5].(int64))}
-			register = row[4].(int64)
+			r = record{sale.Record{No: row[0].(int64), Operation: row[1].(string), Currency: row[2].(string),
+				Opened: sale.Kind(row[3].(int64)), State: sale.State(row[5].(int64))}, row[4].(int64)}
 			if r.Opened.Ends() {
 				r.End = r.Opened
 			} else if end, ok := row[6].(int64); ok {
@@ -151,15 +155,17 @@ func (t *tx) record(device int64, ref string) (r sale.Record, register int64, er
 			}
 			return nil
 		}, device, ref)
-	return r, register, err
+	return r, err
 }
 
 // proceed adds an event to its sale.
-func (t *tx) proceed(e *sale.Entry, d deviceRow, known sale.Record, register int64, fate sale.Fate) (sale.Accepted, error) {
-	w := t.w
+func (t *tx) proceed(e *sale.Entry, d deviceRow, known record, fate sale.Fate) (sale.Accepted, error) {
+	w, register := t.w, known.Register
 	if e.Currency != known.Currency {
-		return sale.Accepted{}, fmt.Errorf("accept an event of sale %s: rendered in %q, the sale is in %q",
-			e.Event.SaleID, e.Currency, known.Currency)
+		// Two starts of one sale were under way together. The device sends the
+		// event again, and then the journal says which one counts.
+		return sale.Accepted{}, fmt.Errorf("accept an event of sale %s: rendered in %q, the sale is in %q: %w",
+			e.Event.SaleID, e.Currency, known.Currency, sale.ErrNotReady)
 	}
 	a := sale.Accepted{Status: sale.Queued, Register: w.rows.names[register]}
 	rseq := w.rows.tails[register] + 1
@@ -223,7 +229,7 @@ func mark(e *sale.Entry) []byte {
 }
 
 // newUpdate notes the update; again is set if it has been here before.
-func (t *tx) newUpdate(e *sale.Entry, d deviceRow, known sale.Record) (again *sale.Accepted, err error) {
+func (t *tx) newUpdate(e *sale.Entry, d deviceRow, known record) (again *sale.Accepted, err error) {
 	n, err := t.exec(`INSERT INTO update_seen (sale, mark, event) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
 		known.No, mark(e), t.w.next)
 	if err != nil || n == 1 {
@@ -235,7 +241,7 @@ func (t *tx) newUpdate(e *sale.Entry, d deviceRow, known sale.Record) (again *sa
 
 // compare tells a duplicate from a conflict. With fault set, an event that is
 // not stored yet is refused for it.
-func (t *tx) compare(e *sale.Entry, d deviceRow, known sale.Record, fault *sale.Fault) (sale.Accepted, error) {
+func (t *tx) compare(e *sale.Entry, d deviceRow, known record, fault *sale.Fault) (sale.Accepted, error) {
 	stored, err := t.same(e, known)
 	if err != nil {
 		return sale.Accepted{}, err
@@ -247,14 +253,16 @@ func (t *tx) compare(e *sale.Entry, d deviceRow, known sale.Record, fault *sale.
 		}
 		return t.evidence(e, d, sale.Quarantined, fault)
 	case sale.SameContent(stored, e.Raw):
-		return sale.Accepted{Status: sale.Duplicate}, nil
+		// It may be the repetition of one whose commit was said to have failed:
+		// then nobody has been told of its calls yet.
+		return sale.Accepted{Status: sale.Duplicate, Register: t.w.rows.names[known.Register]}, nil
 	}
 	return t.evidence(e, d, sale.Conflict, &sale.Fault{Code: "conflict",
 		Message: "this " + e.Event.Kind.String() + " of the sale was reported before with another content; the first one counts"})
 }
 
 // same gives the stored bytes of the same event, nil if there is none.
-func (t *tx) same(e *sale.Entry, known sale.Record) ([]byte, error) {
+func (t *tx) same(e *sale.Entry, known record) ([]byte, error) {
 	var v driver.Value
 	var err error
 	switch e.Event.Kind {

@@ -21,6 +21,15 @@ type deviceRow struct{ no, register int64 }
 type tally struct{ accepted int64 }
 
 func (c *cache) load(t *tx, next *int64) error {
+	fresh := cache{}
+	if err := fresh.read(t, next); err != nil {
+		return err
+	}
+	*c = fresh
+	return nil
+}
+
+func (c *cache) read(t *tx, next *int64) error {
 	*c = cache{devices: map[sale.DeviceID]deviceRow{}, registers: map[sale.RegisterID]int64{},
 		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}}
 	err := t.query(`SELECT device_id, no, register FROM device`, func(row []driver.Value) error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -9,6 +10,8 @@ import (
 
 	"edgegw/sale"
 )
+
+var errStep = errors.New("the event has no such call")
 
 // headQuery is a few exact index look-ups, however long the queue is: the
 // register's cursor, then the event at that place, or at place ?2.
@@ -45,7 +48,7 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 	}
 	calls, err := sale.Thaw(frozen, raw)
 	if err != nil || step >= int64(len(calls)) {
-		return h, fmt.Errorf("read the head of %s: event %d, step %d: %w", register, h.Event, step, errors.Join(err, sale.ErrNone))
+		return h, fmt.Errorf("read the head of %s: event %d, step %d: %w", register, h.Event, step, cmp.Or(err, errStep))
 	}
 	c := calls[step]
 	c.Event, c.Register, c.SaleID, c.Operation, c.Attempts = h.Event, register, h.SaleID, h.Operation, h.Attempts
@@ -101,7 +104,13 @@ func (db *DB) Begin(ctx context.Context, a sale.Attempt) error {
 // receipt into the mailbox and the queue's advance, all in one commit. posted
 // is the device for which a receipt was put into the mailbox, "" if none was.
 func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error) {
-	err = db.change(ctx, func(t *tx) (err error) {
+	size := 400
+	if o.Answer != nil {
+		size += len(o.Answer.Body)
+	} else {
+		size += len(o.Problem.Body)
+	}
+	err = db.changeOf(ctx, size, func(t *tx) (err error) {
 		if o.Answer != nil {
 			posted, err = t.confirm(&o)
 		} else {
@@ -118,7 +127,7 @@ func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID,
 func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
 	c, at := &o.Call, millis(o.At)
 	register := t.w.rows.registers[c.Register]
-	if err := t.advance(c, register); err != nil {
+	if err := t.advance(c, register, at); err != nil {
 		return "", err
 	}
 	answer, err := t.insert(`INSERT INTO answer (event, step, at, attempts, status, adopted, request_id, body)
@@ -141,7 +150,11 @@ func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
 }
 
 // advance moves the cursor past the call.
-func (t *tx) advance(c *sale.Call, register int64) error {
+func (t *tx) advance(c *sale.Call, register, at int64) error {
+	blocked, err := t.value(`SELECT blocked_since FROM queue WHERE register = ?`, register)
+	if err != nil {
+		return err
+	}
 	text := `UPDATE queue SET step = step + 1, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
 		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`
 	if c.Last {
@@ -152,7 +165,10 @@ func (t *tx) advance(c *sale.Call, register int64) error {
 	if err == nil && n != 1 {
 		err = fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
 	}
-	return err
+	if err != nil || blocked == int64(0) {
+		return err
+	}
+	return t.audit(at, "edgegw", "queue goes on", string(c.Register), "")
 }
 
 // end settles the sale and posts its receipt.
@@ -193,6 +209,10 @@ func (t *tx) trouble(o *sale.Outcome) error {
 	if o.Blocked {
 		blocked = at
 	}
+	was, err := t.value(`SELECT blocked_since FROM queue WHERE register = ?`, register)
+	if err != nil {
+		return err
+	}
 	n, err := t.exec(`UPDATE queue SET doubt_since = ?1, next_attempt = ?2, class = ?3, problem = ?4,
 		blocked_since = CASE WHEN ?5 = 0 THEN 0 WHEN blocked_since > 0 THEN blocked_since ELSE ?5 END
 		WHERE register = ?6 AND head = (SELECT rseq FROM event WHERE no = ?7) AND step = ?8`,
@@ -203,15 +223,15 @@ func (t *tx) trouble(o *sale.Outcome) error {
 	if n != 1 {
 		return fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
 	}
-	if o.Blocked {
-		if err := t.auditBlocked(o, register, at); err != nil {
+	if o.Blocked && was == int64(0) {
+		if err := t.audit(at, "edgegw", "queue blocked", string(c.Register), p.Error()); err != nil {
 			return err
 		}
 	}
 	// The same trouble again adds to the row: three months without uplink must
 	// not fill the disk with attempts.
 	n, err = t.exec(`UPDATE attempt SET times = times + 1, last_at = ?1
-		WHERE no = (SELECT max(no) FROM attempt WHERE event = ?2) AND step = ?3 AND class = ?4 AND status = ?5 AND code = ?6`,
+		WHERE no = (SELECT no FROM attempt WHERE event = ?2 AND step = ?3 AND class = ?4 AND status = ?5 AND code = ?6 LIMIT 1)`,
 		at, c.Event, c.Step, p.Class, p.Status, p.Code)
 	if err != nil || n == 1 {
 		return err
@@ -220,14 +240,6 @@ func (t *tx) trouble(o *sale.Outcome) error {
 		VALUES (?1, ?2, ?3, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)`,
 		c.Event, c.Step, at, p.Class, p.Status, p.RequestID, p.Code, p.Detail, nonNil(p.Body))
 	return err
-}
-
-func (t *tx) auditBlocked(o *sale.Outcome, register, at int64) error {
-	last, err := t.value(`SELECT what FROM audit WHERE subject = ? ORDER BY no DESC LIMIT 1`, string(o.Call.Register))
-	if err != nil || last == "queue blocked" {
-		return err
-	}
-	return t.audit(at, "edgegw", "queue blocked", string(o.Call.Register), o.Problem.Error())
 }
 
 // WithWork gives the registers whose queue is not empty.

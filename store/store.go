@@ -18,6 +18,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"edgegw/sale"
 )
 
 // FileName is the database inside the data directory.
@@ -222,7 +224,7 @@ func primary(err error) int {
 func explain(err error) error {
 	switch primary(err) {
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w: %w", ErrFull, sale.ErrNotReady, err)
 	}
 	return err
 }

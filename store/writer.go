@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"edgegw/sale"
 )
 
@@ -116,8 +118,13 @@ func (w *writer) submit(ctx context.Context, j job) {
 // change runs one job and waits for its commit. It waits even when ctx ends:
 // what was submitted may be committed, and the caller must know.
 func (db *DB) change(ctx context.Context, do func(*tx) error) error {
+	return db.changeOf(ctx, 400, do)
+}
+
+// changeOf is change for rows of a known size.
+func (db *DB) changeOf(ctx context.Context, bytes int, do func(*tx) error) error {
 	end := make(chan error, 1)
-	db.w.submit(ctx, job{do: do, after: func(err error) { end <- err }})
+	db.w.submit(ctx, job{bytes: bytes, do: do, after: func(err error) { end <- err }})
 	return <-end
 }
 
@@ -153,6 +160,20 @@ func (w *writer) commit(batch []job) []job {
 	default:
 	}
 	batch, err := w.transact(batch)
+	if primary(err) == sqlite3.SQLITE_FULL && len(batch) > 1 {
+		// One large event must not keep a receipt or an attempt from the last
+		// free pages: each tries for itself.
+		for i := range batch {
+			w.finish(w.transact(batch[i : i+1 : i+1]))
+		}
+		return batch
+	}
+	w.finish(batch, err)
+	return batch
+}
+
+// finish tells every job of a transaction how it ended.
+func (w *writer) finish(batch []job, err error) {
 	if err != nil {
 		err = explain(err)
 		if deadly(err) {
@@ -171,7 +192,6 @@ func (w *writer) commit(batch []job) []job {
 	if err == nil {
 		w.tend(bytes)
 	}
-	return batch
 }
 
 // transact gives the batch with what joined it, each job's own error in w.own,
@@ -193,7 +213,7 @@ func (w *writer) transact(batch []job) (_ []job, err error) {
 			return batch, err
 		}
 		w.own = append(w.own, own)
-		if i == len(batch)-1 {
+		if i == len(batch)-1 && cap(batch) > 1 {
 			batch = w.join(batch)
 		}
 	}
@@ -261,7 +281,12 @@ func (w *writer) rollback(t *tx) error {
 		err = nil // SQLite had ended the transaction by itself
 	}
 	clear(w.dirty)
-	return errors.Join(err, w.rows.load(t, &w.next))
+	if err = errors.Join(err, w.rows.load(t, &w.next)); err != nil {
+		// What the file holds is not known any more: a store that refused every
+		// event from now on would look alive.
+		w.db.fail(fmt.Errorf("undo a transaction in %s: %w", w.db.path, err))
+	}
+	return err
 }
 
 func (w *writer) close() error {
