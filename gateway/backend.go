@@ -127,6 +127,9 @@ func (k *control) Status(ctx context.Context) (admin.Status, error) {
 	}
 	board := &health.Board{}
 	k.standing(board, &s)
+	if err := k.evidence(ctx, board, &s); err != nil {
+		return s, err
+	}
 	for _, q := range queues {
 		r := register(q)
 		s.Registers = append(s.Registers, r)
@@ -191,8 +194,20 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	if k.relay == nil {
 		return
 	}
+	for r, err := range k.relay.Troubles() {
+		b.Set(health.Condition{Code: "queue_unreadable", Severity: health.Attention, Affected: string(r), Since: k.since,
+			Title: "The queue of register " + string(r) + " cannot be read: " + err.Error(), Remedy: "Its sales are kept; keep a copy of the data directory and call support"})
+	}
+	if k.files != nil {
+		if err := k.files.Problem(); err != nil {
+			b.Set(health.Condition{Code: "certificate_files", Severity: health.Attention, Since: k.since, Title: "The certificate in mqtt.cert_file is not in use: " + err.Error(),
+				Remedy: "The one before is still served. Put a certificate and its key in place again"})
+		}
+	}
 	u := k.relay.Uplink()
-	s.Uplink = "up"
+	if u.Known {
+		s.Uplink = "up"
+	}
 	if !u.Up {
 		s.Uplink, s.UplinkWhy = "down", u.Problem
 		b.Set(health.Condition{Code: "uplink_down", Severity: health.Attention, Since: u.Since, Title: "OpenFiskal cannot be reached (" + u.Problem + ")",
@@ -200,35 +215,85 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	}
 }
 
+// evidenceAge is how long a message that could not become a sale calls for
+// attention; after that it is a notice.
+const evidenceAge = 24 * time.Hour
+
+// evidence raises what devices reported and nobody could understand: money may
+// have been taken that no sale stands for.
+func (k *control) evidence(ctx context.Context, b *health.Board, s *admin.Status) error {
+	newest, err := k.db.Refused(ctx, 1)
+	if err != nil || len(newest) == 0 {
+		return err
+	}
+	e := newest[0]
+	c := health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(e.Device), Since: e.At,
+		Title:  fmt.Sprintf("%d messages of devices could not become sales; the newest is a %s of %s (sale %q): %s", s.Totals.Refused, e.Event, e.Device, e.SaleID, e.Fault.Error()),
+		Remedy: "They are kept byte for byte and are not sent. Mend the device and let it report the sale again under a new sale id; money that was taken must not be without a sale"}
+	if time.Since(e.At) > evidenceAge {
+		c.Severity = health.Notice
+	}
+	b.Set(c)
+	return nil
+}
+
+// longWait is how long calls may wait before somebody should look although
+// every attempt was answered as something that passes by itself.
+const longWait = 5 * time.Minute
+
 // queueCondition raises what stands in the way of one register's queue.
 func (k *control) queueCondition(b *health.Board, q store.Queue, devices []sale.Device) {
-	if q.BlockedSince.IsZero() {
-		return
-	}
-	name := sale.DeviceID("")
+	name, argument := "", "--register "+string(q.Register)
 	for _, d := range devices {
 		if d.Register == q.Register {
-			name = d.ID
+			name, argument = " ("+string(d.ID)+")", string(d.ID)
 			break
 		}
 	}
-	c := health.Condition{Severity: health.Attention, Affected: string(q.Register), Since: q.BlockedSince, Code: "queue_blocked",
-		Title: fmt.Sprintf("Register %s (%s): %d sales wait. %s", q.Register, name, q.Waiting, q.Problem), Remedy: "See: edgegw status"}
-	switch q.Class {
-	case sale.KeyRefused:
-		c.Code = "key_refused"
-		c.Title = fmt.Sprintf("OpenFiskal refuses the key of register %s (%s): %d sales wait", q.Register, name, q.Waiting)
-		c.Remedy = fmt.Sprintf("Ask the back office for a new register key, then: edgegw key set %s --key-stdin", name)
-		if _, err := k.ring.KeyInfo(q.Register); errors.Is(err, sale.ErrNone) {
-			c.Code, c.Title = "key_missing", fmt.Sprintf("Register %s (%s) has no key: %d sales wait", q.Register, name, q.Waiting)
+	who := fmt.Sprintf("register %s%s: %s waiting", q.Register, name, sales(q.Waiting))
+	c := health.Condition{Severity: health.Attention, Affected: string(q.Register), Since: q.BlockedSince}
+	switch {
+	case q.BlockedSince.IsZero():
+		if q.Idle || q.Problem == "" || q.Class == sale.Uplink || time.Since(q.Oldest) < longWait {
+			return
 		}
-	case sale.RegisterUnknown:
-		c.Code, c.Title = "register_unknown", fmt.Sprintf("OpenFiskal does not know register %s (%s): %d sales wait", q.Register, name, q.Waiting)
+		c.Code, c.Since, c.Title = "queue_waits", q.Oldest, "OpenFiskal gives no good answer for "+who+". The last one: "+q.Problem
+		c.Remedy = "It is tried again by itself. If this lasts, tell OpenFiskal's support what the last answer was"
+	case q.Class == sale.KeyRefused && k.sealedAway(q.Register):
+		c.Code, c.Title = "key_sealed", "The key cannot be opened of "+who
+		c.Remedy = "Give back the key-encryption key it was sealed with (vault.kek, vault.kek_file) and start the gateway again, or enter the register's key anew: edgegw key set " + argument + " --key-stdin"
+	case q.Class == sale.KeyRefused && k.keyless(q.Register):
+		c.Code, c.Title = "key_missing", "There is no key for "+who
+		c.Remedy = "Ask the back office for a register key, then: edgegw key set " + argument + " --key-stdin"
+	case q.Class == sale.KeyRefused:
+		c.Code, c.Title = "key_refused", "OpenFiskal refuses the key of "+who
+		c.Remedy = "Ask the back office for a new register key, then: edgegw key set " + argument + " --key-stdin"
+	case q.Class == sale.RegisterUnknown:
+		c.Code, c.Title = "register_unknown", "OpenFiskal does not know "+who
 		c.Remedy = "Ask the back office whether the register was archived; it is tried again every five minutes"
-	case sale.Misconfigured:
-		c.Code, c.Remedy = "redirected", "Check openfiskal.base_url: its host answers with a redirect, which is not followed"
+	case q.Class == sale.Misconfigured:
+		c.Code, c.Title = "misconfigured", "The host answers in a way OpenFiskal does not, for "+who+". "+q.Problem
+		c.Remedy = "Check openfiskal.base_url; it is tried again every five minutes"
+	default:
+		c.Code, c.Title = "queue_blocked", "OpenFiskal refuses the sale at the head of "+who+". "+q.Problem
+		c.Remedy = "Nothing is lost. It is tried again every 15 minutes; tell OpenFiskal's support the request id, and the firmware's maker the answer"
 	}
 	b.Set(c)
+}
+
+func (k *control) keyless(r sale.RegisterID) bool {
+	_, err := k.ring.KeyInfo(r)
+	return errors.Is(err, sale.ErrNone)
+}
+
+// sealedAway reports whether the register has a key that cannot be opened.
+func (k *control) sealedAway(r sale.RegisterID) bool {
+	for _, bad := range k.ring.Check() {
+		if bad.Register == r {
+			return true
+		}
+	}
+	return false
 }
 
 // sentence says in words how the site is.
@@ -239,13 +304,22 @@ func sentence(s *admin.Status) string {
 			blocked++
 		}
 	}
+	attention := ""
+	for _, c := range s.Conditions {
+		if c.Severity == health.Attention {
+			attention = c.Title
+			break
+		}
+	}
 	switch {
-	case s.Devices == 0:
+	case s.Devices == 0 && s.Totals.Accepted == 0:
 		return "No device has been added yet: edgegw device add pump-01 --register reg_…"
 	case blocked > 0:
 		return fmt.Sprintf("%d of %d registers need a person; %s waiting in all.", blocked, len(s.Registers), sales(s.Totals.Waiting))
 	case s.Uplink == "down":
 		return fmt.Sprintf("OpenFiskal cannot be reached; %s waiting, and going out when the link is back.", sales(s.Totals.Waiting))
+	case attention != "":
+		return "Somebody should look: " + attention
 	case s.Totals.Waiting == 0:
 		return fmt.Sprintf("All %d registers are up to date.", len(s.Registers))
 	}

@@ -145,6 +145,8 @@ type world struct {
 	dir     string
 	sandbox *sandbox.Service
 	north   http.RoundTripper // the way to it
+	tune    func(*relay.Options)
+	watch   func(enter bool) // told of each request
 	mutant  *mutant
 
 	mu    sync.Mutex
@@ -167,7 +169,21 @@ type life struct {
 	end   func()
 }
 
-func (w *world) start(p *power) *life {
+func (w *world) start(p *power) *life { return w.begin(p, func(*life) {}) }
+
+// startWith starts a life whose journal is changed before its relay runs.
+func (w *world) startWith(change func(*life)) *life { return w.begin(newPower(0), change) }
+
+// RoundTrip is the way to OpenFiskal, watched.
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	if w.watch != nil {
+		w.watch(true)
+		defer w.watch(false)
+	}
+	return w.north.RoundTrip(r)
+}
+
+func (w *world) begin(p *power, change func(*life)) *life {
 	db, err := store.Open(context.Background(), w.dir, store.Options{Disk: func(c driver.Connector) driver.Connector { return cutDisk{p, c} }})
 	if err != nil {
 		panic(err)
@@ -180,7 +196,7 @@ func (w *world) start(p *power) *life {
 	if err != nil {
 		panic(err)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w.north}}, ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w}}, ring)
 	if err != nil {
 		panic(err)
 	}
@@ -192,7 +208,12 @@ func (w *world) start(p *power) *life {
 	if w.mutant != nil && w.mutant.service != nil {
 		service = w.mutant.service(service)
 	}
-	r := relay.New(relay.Options{Operation: uuid.NewString}, journal, fiscal.Encoder{NewKey: uuid.NewString}, service, roster{ring})
+	o := relay.Options{Operation: uuid.NewString}
+	if w.tune != nil {
+		w.tune(&o)
+	}
+	change(&life{db: db, ring: ring})
+	r := relay.New(o, journal, fiscal.Encoder{NewKey: uuid.NewString}, service, roster{ring})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
