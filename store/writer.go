@@ -199,14 +199,14 @@ func (w *writer) finish(batch []job, err error) {
 func (w *writer) transact(batch []job) (_ []job, err error) {
 	t := &tx{w}
 	w.own = w.own[:0]
-	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-		return batch, err
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.rollback(t))
 		}
 	}()
+	if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return batch, err
+	}
 	for i := 0; i < len(batch); i++ {
 		own, err := w.one(t, batch[i])
 		if err != nil {
