@@ -28,6 +28,7 @@ type memory struct {
 	keys    map[sale.DeviceID]string
 	who     []string
 	filters []SaleFilter
+	set     []SetKey
 	broken  error
 }
 
@@ -83,7 +84,7 @@ func (m *memory) RemoveDevice(_ context.Context, id sale.DeviceID, by string) er
 func (m *memory) SetKey(_ context.Context, k SetKey, by string) (KeyResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.who = append(m.who, by)
+	m.who, m.set = append(m.who, by), append(m.set, k)
 	if !k.Unverified {
 		return KeyResult{}, &Refusal{Code: "key_refused", Message: "OpenFiskal refuses " + string(k.Key.Reveal()), Remedy: "Not " + string(k.Key.Reveal())}
 	}
@@ -165,7 +166,7 @@ func TestClientDoesWhatTheBackendDoes(t *testing.T) {
 	if m.keys["pump-1"] != key {
 		t.Errorf("the key that arrived is %q", m.keys["pump-1"])
 	}
-	if _, err = c.AddDevice(ctx, AddDevice{DeviceID: "pump-1", Key: secretText(key)}, ""); refusalCode(err) != "exists" {
+	if _, err = c.AddDevice(ctx, AddDevice{DeviceID: "pump-1", RegisterID: "reg_1", Key: secretText(key)}, ""); refusalCode(err) != "exists" {
 		t.Errorf("second add: %v", err)
 	}
 	all, err := c.Devices(ctx)
@@ -201,6 +202,32 @@ func TestClientDoesWhatTheBackendDoes(t *testing.T) {
 		if bytes.Contains(said.Bytes(), []byte(form)) {
 			t.Errorf("an answer holds the key as %q:\n%s", form, said)
 		}
+	}
+}
+
+// TestKeyOfARegister: where the device is gone, its sales still need the key.
+func TestKeyOfARegister(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	if _, err := c.SetKey(t.Context(), SetKey{RegisterID: "reg_01HX", Key: secretText("ofk_reg_test_1"), Unverified: true}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.set[0]; got.RegisterID != "reg_01HX" || got.DeviceID != "" || !got.Unverified || !got.Key.Equal(secretText("ofk_reg_test_1")) {
+		t.Errorf("arrived as %+v", got)
+	}
+	if _, err := c.SetKey(t.Context(), SetKey{DeviceID: "pump-1", RegisterID: "reg_2", Key: secretText("ofk_reg_test_1"), Unverified: true}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.set[1]; got.DeviceID != "pump-1" || got.RegisterID != "" {
+		t.Errorf("the device does not go first: %+v", got)
+	}
+	for _, bad := range []sale.RegisterID{"", "../x", "ofk_reg_live_0123456789"} {
+		if _, err := c.SetKey(t.Context(), SetKey{RegisterID: bad, Key: secretText("ofk_reg_test_1"), Unverified: true}, ""); err == nil {
+			t.Errorf("%q was taken as a register", bad)
+		}
+	}
+	if len(m.set) != 2 {
+		t.Errorf("%d keys arrived, want 2", len(m.set))
 	}
 }
 
@@ -283,6 +310,10 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"unknown path", "GET", "/api/v1/nothing", "", "", 404, "not_found"},
 		{"outside the API", "GET", "/", "", "", 404, "not_found"},
 		{"wrong method", "PUT", "/api/v1/devices", "{}", "", 405, "method"},
+		{"key as register", "POST", "/api/v1/devices", `{"device_id":"a","register_id":"` + key + `","kind":"pump"}`, "", 400, "invalid"},
+		{"register that cannot be", "POST", "/api/v1/devices", `{"device_id":"a","register_id":"../x","kind":"pump"}`, "", 400, "invalid"},
+		{"device that cannot be made", "POST", "/api/v1/devices", `{"device_id":"A_1","register_id":"r","kind":"pump"}`, "", 400, "invalid"},
+		{"key as register in the address", "PUT", "/api/v1/registers/" + key + "/key", `{"register_key":"` + key + `"}`, "", 404, "not_found"},
 		{"unknown field", "POST", "/api/v1/devices", `{"device_id":"a","register_id":"r","key":"` + key + `"}`, "", 400, "invalid"},
 		{"other case", "POST", "/api/v1/devices", `{"Device_ID":"a"}`, "", 400, "invalid"},
 		{"repeated field", "POST", "/api/v1/devices", `{"device_id":"a","device_id":"b"}`, "", 400, "invalid"},

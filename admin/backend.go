@@ -124,8 +124,8 @@ type Credentials struct {
 type SetKey struct {
 	DeviceID   sale.DeviceID   `json:"device_id"`
 	RegisterID sale.RegisterID `json:"register_id,omitempty"`
-	Key        secret.Text   `json:"-"`
-	Unverified bool          `json:"unverified"`
+	Key        secret.Text     `json:"-"`
+	Unverified bool            `json:"unverified"`
 }
 
 // KeyResult says what became of a new key.

@@ -104,9 +104,15 @@ func (c *Client) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) 
 	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id)), nil, by, nil)
 }
 
-// SetKey gives the register of a device a new key.
+// SetKey gives a register a new key.
 func (c *Client) SetKey(ctx context.Context, k SetKey, by string) (out KeyResult, err error) {
 	path := "/devices/" + url.PathEscape(string(k.DeviceID)) + "/key"
+	if k.DeviceID == "" {
+		if !ValidRegister(k.RegisterID) { // a key that was given as one must not get into an address
+			return out, noRegister()
+		}
+		path = "/registers/" + url.PathEscape(string(k.RegisterID)) + "/key"
+	}
 	return out, c.do(ctx, http.MethodPut, path, keyBody{string(k.Key.Reveal()), k.Unverified}, by, &out)
 }
 

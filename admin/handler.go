@@ -18,6 +18,7 @@ import (
 //	GET    /api/v1/devices             POST: adds one; the answer holds its credentials, this once
 //	GET    /api/v1/devices/{id}        DELETE: removes it
 //	PUT    /api/v1/devices/{id}/key    gives its register a new key
+//	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
 //	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
 //
 // A register key comes in the body, as register_key, and in no other place, and
@@ -27,11 +28,12 @@ func Handler(b Backend) http.Handler {
 	a := api{b}
 	mux := http.NewServeMux()
 	for path, methods := range map[string]map[string]http.HandlerFunc{
-		"/status":           {http.MethodGet: a.status},
-		"/devices":          {http.MethodGet: a.devices, http.MethodPost: a.add},
-		"/devices/{id}":     {http.MethodGet: a.device, http.MethodDelete: a.remove},
-		"/devices/{id}/key": {http.MethodPut: a.setKey},
-		"/sales":            {http.MethodGet: a.sales},
+		"/status":             {http.MethodGet: a.status},
+		"/devices":            {http.MethodGet: a.devices, http.MethodPost: a.add},
+		"/devices/{id}":       {http.MethodGet: a.device, http.MethodDelete: a.remove},
+		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
+		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
+		"/sales":              {http.MethodGet: a.sales},
 	} {
 		allowed := []string{}
 		for method, handle := range methods {
@@ -111,6 +113,9 @@ func (a api) add(w http.ResponseWriter, r *http.Request) {
 			field{"register_key", "a string", &key}, field{"unverified", "true or false", &add.Unverified})
 	}
 	add.Key = secret.FromString(key)
+	if f == nil {
+		f = checkIDs(add)
+	}
 	if f != nil {
 		fail(w, f, add.Key)
 		return
@@ -123,17 +128,57 @@ func (a api) add(w http.ResponseWriter, r *http.Request) {
 	reply(w, c, err, add.Key)
 }
 
-func (a api) setKey(w http.ResponseWriter, r *http.Request) {
-	var set SetKey
-	var key string
+// checkIDs refuses ids that cannot be before anybody works with them. It quotes
+// nothing: a key may stand where an id belongs.
+func checkIDs(add AddDevice) *Refusal {
+	switch {
+	case !add.DeviceID.Valid():
+		return invalid("device_id is not the id of a device", "It has 1 to 63 of a-z, 0-9 and -, does not begin with -, and is not site.")
+	case LooksLikeKey(string(add.RegisterID)):
+		return invalid("register_id holds an OpenFiskal key", "Send the register's id there (reg_…), and the key as register_key.")
+	case !add.RegisterID.Valid():
+		return invalid("register_id is not the id of a register", "It has 1 to 128 letters, digits, _ and -.")
+	}
+	return nil
+}
+
+// LooksLikeKey reports whether text has the form of an OpenFiskal key. A register
+// id may have the same characters, so that only its beginning tells the two apart.
+func LooksLikeKey(text string) bool {
+	const family = "ofk_" // of all their keys
+	return len(text) >= len(family) && strings.EqualFold(text[:len(family)], family)
+}
+
+// ValidRegister reports whether r can be the id of a register and is no key.
+func ValidRegister(r sale.RegisterID) bool { return r.Valid() && !LooksLikeKey(string(r)) }
+
+func (a api) setDeviceKey(w http.ResponseWriter, r *http.Request) {
 	id, f := deviceID(r)
+	a.setKey(w, r, SetKey{DeviceID: id}, f)
+}
+
+func (a api) setRegisterKey(w http.ResponseWriter, r *http.Request) {
+	f := query(r)
+	id := sale.RegisterID(r.PathValue("id"))
+	if f == nil && !ValidRegister(id) {
+		f = noRegister()
+	}
+	a.setKey(w, r, SetKey{RegisterID: id}, f)
+}
+
+func noRegister() *Refusal {
+	return &Refusal{Code: "not_found", Message: "there is no such register", Remedy: "List them: edgegw status"}
+}
+
+func (a api) setKey(w http.ResponseWriter, r *http.Request, set SetKey, f *Refusal) {
+	var key string
 	if f == nil {
 		f = readBody(r, field{"register_key", "a string", &key}, field{"unverified", "true or false", &set.Unverified})
 	}
 	if f == nil && key == "" {
 		f = invalid("register_key is missing or empty", "Send the new register key.")
 	}
-	set.DeviceID, set.Key = id, secret.FromString(key)
+	set.Key = secret.FromString(key)
 	if f != nil {
 		fail(w, f, set.Key)
 		return

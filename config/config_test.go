@@ -72,7 +72,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"openfiskal.base_url": "http://127.0.0.1:9090/v1/", "openfiskal.ca_file": "ca.pem", "openfiskal.proxy": "http://u:p@proxy:3128",
 		"openfiskal.timeout": "1m30s", "openfiskal.concurrency": "3", "openfiskal.requests_per_second": "4",
 		"openfiskal.idempotency_window": "24h", "openfiskal.on_rejected": "block", "http.listen": `"[::1]:80"`,
-		"vault.kek": "c2VjcmV0", "vault.kek_file": "/run/kek", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
+		"vault.kek": `"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`, "vault.kek_file": "/run/kek", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
 		"allow_volatile_data": "true", "log.level": "debug", "log.format": "text",
 	}
 	base, err := Load(quiet())
@@ -87,7 +87,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			continue
 		}
 		for _, source := range []Source{FromFile, FromEnvironment, FromFlag} {
-			if source == FromFlag && k.path == "vault.kek" {
+			if source == FromFlag && (k.path == "vault.kek" || k.path == "openfiskal.proxy") {
 				continue // refused: see the table of faults
 			}
 			o := quiet()
@@ -187,7 +187,7 @@ func TestSearchOrder(t *testing.T) {
 }
 
 func TestSecretsAreNeverShown(t *testing.T) {
-	const kek, password = "CANARYKEKCANARYKEK", "CANARYPASSWORD"
+	const kek, password = "CANARYKEKCANARYKEKCANARYKEKCANARYKEKCANARYA=", "CANARYPASSWORD" // 32 bytes of base64
 	o := quiet()
 	o.Env = []string{"EDGEGW_VAULT_KEK=" + kek, "EDGEGW_OPENFISKAL_PROXY=http://user:" + password + "@proxy:3128"}
 	c, err := Load(o)
@@ -237,7 +237,7 @@ func TestFaultsHideSecrets(t *testing.T) {
 
 func TestReadableFileWithKEKIsRefused(t *testing.T) {
 	o := quiet()
-	o.File = writeFile(t, "vault:\n  kek: abc\n")
+	o.File = writeFile(t, "vault:\n  kek: ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=\n")
 	if _, err := Load(o); err != nil {
 		t.Errorf("mode 0600: %v", err)
 	}
@@ -325,3 +325,45 @@ type rawBytes []byte
 
 func (b rawBytes) ReadBytes() ([]byte, error)    { return b, nil }
 func (b rawBytes) Read() (map[string]any, error) { return nil, errors.ErrUnsupported }
+
+// TestProxyOnTheCommandLine: only a login makes it a secret.
+func TestProxyOnTheCommandLine(t *testing.T) {
+	for _, proxy := range []string{"none", "system", "http://proxy:3128"} {
+		o := quiet()
+		o.Flags = map[string]string{"openfiskal.proxy": proxy}
+		if c, err := Load(o); err != nil || string(c.OpenFiskal.Proxy.Reveal()) != proxy {
+			t.Errorf("%s: %v", proxy, err)
+		}
+	}
+}
+
+// TestFormsOfTheKEK: what devicekeys can read, and nothing else, is a KEK.
+func TestFormsOfTheKEK(t *testing.T) {
+	for _, kek := range []string{
+		"00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF",
+		"ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=", "ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8",
+		"ABEiM0RVZneImaq7zN3u_wARIjNEVWZ3iJmqu8zd7v8=",
+	} {
+		o := quiet()
+		o.Env = []string{"EDGEGW_VAULT_KEK=" + kek}
+		if c, err := Load(o); err != nil || string(c.Vault.KEK.Reveal()) != kek {
+			t.Errorf("%s: %v", kek, err)
+		}
+	}
+}
+
+// TestHTTPListenMayBeOff by every source; the default is on.
+func TestHTTPListenMayBeOff(t *testing.T) {
+	file, env, flag := quiet(), quiet(), quiet()
+	file.File = writeFile(t, "http:\n  listen: \"\"\n")
+	env.Env = []string{"EDGEGW_HTTP_LISTEN="}
+	flag.Flags = map[string]string{"http.listen": ""}
+	for i, o := range []Options{file, env, flag} {
+		if c, err := Load(o); err != nil || c.HTTP.Listen != "" {
+			t.Errorf("source %d: got %q, %v; want it off", i, c.HTTP.Listen, err)
+		}
+	}
+	if c, err := Load(quiet()); err != nil || c.HTTP.Listen == "" {
+		t.Errorf("the default is %q, %v; want it on", c.HTTP.Listen, err)
+	}
+}

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,12 +41,11 @@ var (
 	name         = kind{"text", textTags, parseName}
 	path         = kind{"path", textTags, parsePath}
 	requiredPath = kind{"path", textTags, required(parsePath)}
-	listen       = kind{"address", unitTags, required(parseListen)}
 	listenOrOff  = kind{"address", unitTags, parseListen}
 	hosts        = kind{"list", textTags, parseHosts}
 	baseURL      = kind{"URL", textTags, required(parseBaseURL)}
 	proxy        = kind{"URL", textTags, required(parseProxy)}
-	hidden       = kind{"secret", textTags, required(parseHidden)}
+	kek          = kind{"secret", textTags, required(parseKEK)}
 	boolean      = kind{"true or false", []string{"!!bool"}, required(parseBool)}
 	level        = kind{"one of debug, info, warn, error", textTags, required(parseLevel)}
 )
@@ -92,9 +94,24 @@ func parsePath(s string) (any, error) {
 	return s, nil
 }
 
-func parseHidden(s string) (any, error) {
-	if err := checkText(s); err != nil {
-		return nil, err
+// kekSize is the length of a key-encryption key in bytes (CONTRACT.md section 4).
+const kekSize = 32
+
+// parseKEK takes the forms that devicekeys reads, so that a mistyped KEK is
+// found with the rest of the configuration. Its error never quotes the text.
+func parseKEK(s string) (any, error) {
+	var raw []byte
+	var err error
+	switch len(s) {
+	case hex.EncodedLen(kekSize):
+		raw, err = hex.DecodeString(s)
+	case base64.StdEncoding.EncodedLen(kekSize), base64.RawStdEncoding.EncodedLen(kekSize):
+		standard := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimSuffix(s, "="))
+		raw, err = base64.RawStdEncoding.Strict().DecodeString(standard)
+	}
+	// One byte again and again is somebody's place holder.
+	if err != nil || len(raw) != kekSize || bytes.Count(raw, raw[:1]) == kekSize {
+		return nil, errors.New("must be 32 random bytes in hex (64 digits) or base64 (44 characters); make one with: openssl rand -hex 32")
 	}
 	return secret.FromString(s), nil
 }

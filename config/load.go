@@ -219,11 +219,23 @@ func (o Options) flags(faults *Faults) []given {
 			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: unknown(path, func(k key) string { return k.path })})
 		case k.path == "vault.kek":
 			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: "a command line is seen by everybody on the machine: use " + k.env() + " or vault.kek_file"})
+		case k.path == "openfiskal.proxy" && hasLogin(text):
+			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: "a command line is seen by everybody on the machine, and this proxy has a login: use " + k.env() + " or the configuration file"})
 		default:
 			all = append(all, given{key: k, text: text, source: FromFlag, where: where})
 		}
 	}
 	return all
+}
+
+// hasLogin reports whether a proxy's URL carries a user name or a password: a
+// token may stand in either. What cannot be read has one where it has an @.
+func hasLogin(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil {
+		return strings.Contains(text, "@")
+	}
+	return u.User != nil
 }
 
 // layer checks every value of one source, also those that a later source

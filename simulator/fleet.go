@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"edgegw/sale"
@@ -84,5 +86,37 @@ func (f *Fleet) Reconcile() Summary {
 	for _, d := range f.devices {
 		s.add(d)
 	}
+	s.Faults = append(s.Faults, f.strays()...)
 	return s
+}
+
+// strays finds receipts that went to the wrong device of the fleet. To the one
+// that got it, such a receipt looks like one from before its time.
+func (f *Fleet) strays() (faults []string) {
+	maker := make(map[string]sale.DeviceID)
+	for _, d := range f.devices {
+		for _, r := range d.Sales() {
+			maker[r.SaleID] = d.ID()
+		}
+	}
+	for _, d := range f.devices {
+		for _, id := range d.earlier() {
+			if by, made := maker[id]; made {
+				faults = append(faults, fmt.Sprintf("%s: receipt for sale %s, which %s made", d.ID(), id, by))
+			}
+		}
+	}
+	return faults
+}
+
+func (d *Device) earlier() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.ledger.earlier))
+}
+
+// SoldOut waits until each device has made its sales, and does not wait for
+// what comes back; ctx's error where that ended first.
+func (f *Fleet) SoldOut(ctx context.Context) error {
+	return f.each(func(d *Device) error { return d.until(ctx, func() bool { return d.sellDone }) })
 }

@@ -35,9 +35,19 @@ type Record struct {
 // Stored reports whether the sale has ended and every event of it is stored.
 func (r *Record) Stored() bool { return r.End != 0 && r.Acknowledged == r.Events }
 
-// Owed reports whether a receipt must still come. What a person has to look at
-// waits for that person, not for the gateway.
-func (r *Record) Owed() bool { return r.End != 0 && r.Receipts == 0 && !r.Person }
+// Owed reports whether a receipt must still come: the first one, or the one
+// that ends a pending fiscal state. What a person has to look at waits for that
+// person, not for the gateway.
+func (r *Record) Owed() bool {
+	return r.End != 0 && !r.Person && (r.Receipts == 0 || r.FiscalState == fiscalPending)
+}
+
+// The values of fiscal_state in a receipt (CONTRACT.md 2.3).
+const (
+	fiscalSucceeded = "succeeded"
+	fiscalPending   = "pending"
+	fiscalFailed    = "failed"
+)
 
 // ledger is all sales of one device, with running counts so that a look at it
 // costs nothing. It is plain data: the device's lock guards it.
@@ -45,6 +55,7 @@ type ledger struct {
 	records   []*Record
 	byID      map[string]*Record
 	documents map[string]string // document number → sale id
+	earlier   map[string]bool   // sales with a receipt that this ledger does not know: of the time before it
 	counts    Counts
 	acks      map[sale.Status]int
 	owed      int
@@ -57,6 +68,7 @@ type Counts struct {
 	Cancelled  int
 	Open       int // begun and not ended
 	Receipts   int // sales with at least one receipt
+	Earlier    int // sales of before this ledger that a receipt came for
 	Repeated   int // receipts that said nothing new
 	Resent     int // events sent more than once, each sending counted
 	Refused    int // negative PUBACKs: the event was kept
@@ -150,7 +162,14 @@ func (l *ledger) received(body []byte) (Receipt, bool) {
 	in.Raw = body
 	r := l.byID[in.SaleID]
 	if r == nil {
-		l.fault("receipt for sale %q, which this device did not make", in.SaleID)
+		// The mailbox keeps receipts for a device that lost its memory meanwhile.
+		if l.earlier == nil {
+			l.earlier = make(map[string]bool)
+		}
+		if !l.earlier[in.SaleID] {
+			l.counts.Earlier++
+		}
+		l.earlier[in.SaleID] = true
 		return in, true
 	}
 	l.check(r, in)

@@ -74,6 +74,7 @@ type Summary struct {
 	Missing        int // acknowledged, and no receipt came, and no person was asked to look
 	Pending        int // the last receipt says that the fiscal state is pending
 	Failed         int // … failed
+	Unclear        int // … completed, and no fiscal state that CONTRACT.md 2.3 knows
 	Quarantined    int // sales with an event stored as evidence, or a receipt that says quarantined
 	Acks           map[sale.Status]int
 	MoneySold      map[string]int64 // minor units by currency: all sales
@@ -114,10 +115,15 @@ func (s *Summary) addRecord(r *Record) {
 		s.Quarantined++
 	}
 	switch r.FiscalState {
-	case "pending":
+	case fiscalSucceeded:
+	case fiscalPending:
 		s.Pending++
-	case "failed":
+	case fiscalFailed:
 		s.Failed++
+	default:
+		if r.State == "completed" {
+			s.Unclear++
+		}
 	}
 	if r.End == 0 {
 		return
@@ -133,7 +139,7 @@ func (s *Summary) addRecord(r *Record) {
 	}
 	s.Acknowledged++
 	s.MoneyStored[r.Currency] += r.Amount
-	if r.Owed() {
+	if r.Owed() && r.Receipts == 0 {
 		s.Missing++
 	}
 }
@@ -143,6 +149,7 @@ func (c Counts) plus(o Counts) Counts {
 	c.Cancelled += o.Cancelled
 	c.Open += o.Open
 	c.Receipts += o.Receipts
+	c.Earlier += o.Earlier
 	c.Repeated += o.Repeated
 	c.Resent += o.Resent
 	c.Refused += o.Refused
@@ -151,10 +158,34 @@ func (c Counts) plus(o Counts) Counts {
 	return c
 }
 
-// Balanced reports whether everything sold is acknowledged, has its receipt or
-// a person to look at it, and nothing contradicts itself.
-func (s Summary) Balanced() bool {
-	return s.Open == 0 && s.Unacknowledged == 0 && s.Missing == 0 && len(s.Faults) == 0
+// Balanced reports whether everything sold is acknowledged and has a receipt
+// that says it is signed, nobody has to look at a sale, and nothing contradicts
+// itself.
+func (s Summary) Balanced() bool { return len(s.Differences()) == 0 }
+
+// Differences says in words why the summary is not balanced, one line for each
+// reason; Faults are among them.
+func (s Summary) Differences() (lines []string) {
+	for _, d := range []struct {
+		n         int
+		one, many string
+	}{
+		{s.Open, "1 sale is still open", "sales are still open"},
+		{s.Unacknowledged, "1 sale is not acknowledged", "sales are not acknowledged"},
+		{s.Missing, "1 sale was acknowledged and has no receipt", "sales were acknowledged and have no receipt"},
+		{s.Pending, "1 sale is still pending at OpenFiskal: its receipt is not signed", "sales are still pending at OpenFiskal: their receipts are not signed"},
+		{s.Failed, "1 sale failed to be signed: its receipt is not valid", "sales failed to be signed: their receipts are not valid"},
+		{s.Unclear, "1 sale has a receipt that does not say whether it is signed", "sales have a receipt that does not say whether it is signed"},
+		{s.Quarantined, "1 sale waits for a person in quarantine", "sales wait for a person in quarantine"},
+	} {
+		switch {
+		case d.n == 1:
+			lines = append(lines, d.one)
+		case d.n > 1:
+			lines = append(lines, fmt.Sprintf("%d %s", d.n, d.many))
+		}
+	}
+	return append(lines, s.Faults...)
 }
 
 // String is the summary for people, a few lines.
@@ -169,8 +200,17 @@ func (s Summary) String() string {
 		fmt.Fprintf(&b, "money: sold %s, acknowledged %s, with receipt %s\n", Money(s.MoneySold[currency], currency),
 			Money(s.MoneyStored[currency], currency), Money(s.MoneyReceipted[currency], currency))
 	}
-	for _, f := range s.Faults {
-		fmt.Fprintf(&b, "WRONG: %s\n", f)
+	if s.Earlier == 1 {
+		b.WriteString("1 receipt from before this run\n")
+	} else if s.Earlier > 1 {
+		fmt.Fprintf(&b, "%d receipts from before this run\n", s.Earlier)
+	}
+	for _, d := range s.Differences() {
+		mark := "NOT BALANCED"
+		if slices.Contains(s.Faults, d) {
+			mark = "WRONG"
+		}
+		fmt.Fprintf(&b, "%s: %s\n", mark, d)
 	}
 	return b.String()
 }

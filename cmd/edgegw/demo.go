@@ -211,7 +211,7 @@ func (d *demo) settle(ctx context.Context, plan script, v *show) error {
 		look := d.look(context.WithoutCancel(ctx))
 		v.draw(look)
 		if look.settled() {
-			v.say("everything is confirmed, and every receipt is in")
+			v.say("nothing is under way any more: every sale has its answer, and every receipt is in")
 			v.draw(look)
 			return nil
 		}

@@ -67,11 +67,12 @@ func (d *demo) reconcile(held holdings) verdict {
 		{"receipts back at the devices", sum.Receipts, sum.MoneyReceipted},
 	}
 	v.compare()
-	v.faults = append(v.faults, sum.Faults...)
-	if sum.Open > 0 {
-		v.fault("%d sales are still open at the devices", sum.Open)
+	v.faults = append(v.faults, sum.Differences()...)
+	if sum.Earlier > 0 {
+		v.fault("%s for sales that no device of the demo made", count(int64(sum.Earlier), "receipt"))
 	}
 	v.gateway(held)
+	v.signed(operations)
 	v.lines(d.cloud.Check(d.expected()))
 	v.lines(d.cloud.CheckFrozen())
 	v.countRequests(d.cloud.Requests())
@@ -102,12 +103,27 @@ func acceptedBy(held holdings) place {
 func fiscalized(operations []sandbox.Operation) place {
 	p := place{"fiscalized at OpenFiskal", 0, map[string]int64{}}
 	for _, o := range operations {
-		if ended(o) {
+		if ended(o) && !unsigned(o) {
 			p.sales++
 			p.money[o.Currency] += o.Total
 		}
 	}
 	return p
+}
+
+// unsigned says that OpenFiskal completed a sale and holds no valid receipt for
+// it: that is no success. A cancelled sale has nothing to sign.
+func unsigned(o sandbox.Operation) bool {
+	return o.State == "completed" && o.FiscalState != "succeeded"
+}
+
+// signed names the sales that are unsigned.
+func (v *verdict) signed(operations []sandbox.Operation) {
+	for _, o := range operations {
+		if unsigned(o) {
+			v.fault("%s: sale %s is completed at OpenFiskal, and its fiscal state is %s", o.Register, o.ExternalID, dash(o.FiscalState))
+		}
+	}
 }
 
 // compare holds every place against what was sold.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -35,7 +34,7 @@ type show struct {
 
 func newShow(a *app, d *demo, plain bool) *show {
 	v := &show{out: a.out, demo: d, plain: plain, size: func() (int, int) { return 80, 24 }}
-	if f, ok := a.out.(*os.File); ok && !plain {
+	if f, ok := file(a.out); ok && !plain {
 		v.size = func() (int, int) {
 			w, h, err := term.GetSize(int(f.Fd()))
 			if err != nil || w < 1 || h < 1 {

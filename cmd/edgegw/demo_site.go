@@ -84,7 +84,7 @@ func (d *demo) config(a *app, devices int) (config.Config, error) {
 	}
 	flags := map[string]string{
 		"site.name": "demo", "data_dir": d.dir, "allow_volatile_data": "true", "store.min_free_bytes": "0",
-		"mqtt.tls_listen": "127.0.0.1:0", "http.listen": "127.0.0.1:0",
+		"mqtt.tls_listen": "127.0.0.1:0", "http.listen": "", // a page on a port that nobody knows serves nobody
 		"openfiskal.requests_per_second": strconv.Itoa(max(100, 20*devices)), // a big site has a bigger quota
 		"openfiskal.base_url":            d.server.URL(), "openfiskal.ca_file": ca, "openfiskal.proxy": config.ProxyNone,
 	}
@@ -93,14 +93,7 @@ func (d *demo) config(a *app, devices int) (config.Config, error) {
 		return config.Config{}, err
 	}
 	maps.Copy(flags, given)
-	c, err := config.Load(config.Options{Flags: flags, Search: []string{}})
-	if err != nil {
-		return c, err
-	}
-	if _, asked := given["http.listen"]; !asked {
-		c.HTTP.Listen = "" // a page on a port that nobody knows serves nobody
-	}
-	return c, nil
+	return config.Load(config.Options{Flags: flags, Search: []string{}})
 }
 
 // currency is what all devices of the demo sell in.

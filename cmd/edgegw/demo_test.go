@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +15,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/fiscal/sandbox"
+	"edgegw/simulator"
 )
 
 func TestDemoReconciles(t *testing.T) {
@@ -69,6 +72,65 @@ func TestDemoFindsALoss(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(out.String())
+	}
+}
+
+// TestDemoWantsSignedReceipts: a sale that OpenFiskal completed and did not
+// sign is no success, whatever the sums say.
+func TestDemoWantsSignedReceipts(t *testing.T) {
+	for _, c := range []struct {
+		state string
+		after time.Duration
+		want  []string // of OpenFiskal, and of the receipts
+	}{
+		{"failed", time.Millisecond, []string{"its fiscal state is failed"}},
+		{"succeeded", time.Hour, []string{"its fiscal state is pending", "still pending at OpenFiskal: "}},
+	} {
+		t.Run(c.state, func(t *testing.T) {
+			t.Parallel()
+			var out, errs bytes.Buffer
+			none := time.Duration(0)
+			a := &app{out: &out, err: &errs, ctx: t.Context(), stop: func() {}, globals: globals{DataDir: filepath.Join(t.TempDir(), "demo")}}
+			cmd := &demoCmd{For: time.Second, Devices: 2, CutFor: &none, settle: 2 * time.Second, tamper: func(s *sandbox.Service) {
+				s.Inject(sandbox.Fault{Step: sandbox.StepComplete, Action: sandbox.Pend, PendTo: c.state, PendFor: c.after})
+			}}
+			if code := a.report(cmd.Run(a)); code != exitFailed {
+				t.Errorf("exit code %d, want %d", code, exitFailed)
+			}
+			for _, w := range append(c.want, "NOT reconciled:", "fiscalized at OpenFiskal: ") {
+				if !strings.Contains(out.String(), w) {
+					t.Errorf("the demo does not say %q", w)
+				}
+			}
+			if t.Failed() {
+				t.Log(out.String())
+			}
+		})
+	}
+}
+
+// TestReconcileAsksWhetherBytesWereFrozen sends one idempotency key with two
+// bodies: the sums are as they were, and the demo must say so all the same.
+func TestReconcileAsksWhetherBytesWereFrozen(t *testing.T) {
+	service := sandbox.New(sandbox.Options{})
+	fleet, err := simulator.NewFleet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &demo{cloud: service, fleet: fleet}
+	if v := d.reconcile(holdings{}); len(v.faults) != 0 {
+		t.Fatalf("nothing happened, and it finds %q", v.faults)
+	}
+	key := service.MustAddRegister("reg_1")
+	for _, body := range []string{"{}", `{"other":1}`} {
+		r := httptest.NewRequest(http.MethodPost, "/v1/registers/reg_1/sales", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Register-Api-Key", key)
+		r.Header.Set("Idempotency-Key", "6f1d8c1e-5b0a-4a5e-9d5c-0d3c2f1b7a90")
+		service.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if v := d.reconcile(holdings{}); len(v.faults) != 1 || !strings.Contains(v.faults[0], "bodies") {
+		t.Errorf("got %q, want one that names the bodies", v.faults)
 	}
 }
 

@@ -3,11 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -89,38 +94,87 @@ func (c *deviceAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if !sale.RegisterID(c.Register).Valid() {
-		return usage("%q is not a register id: it has 1 to 128 letters, digits, _ and -, as in reg_01HXYZ", c.Register)
+	register, err := registerID(c.Register)
+	if err != nil {
+		return err
 	}
 	key, err := c.read(a)
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a reader that left must not end us between the adding and the showing
 	return a.with(true, func(b admin.Backend) error {
-		made, err := b.AddDevice(a.ctx, admin.AddDevice{DeviceID: id, RegisterID: sale.RegisterID(c.Register), Kind: c.Kind,
+		made, err := b.AddDevice(a.ctx, admin.AddDevice{DeviceID: id, RegisterID: register, Kind: c.Kind,
 			Label: c.Label, Key: key, Unverified: c.Unverified}, admin.LocalUser())
 		if err != nil {
 			return err
 		}
 		made.CAFile = absolute(made.CAFile)
-		if c.JSON {
-			return a.printJSON(made)
-		}
-		fmt.Fprintf(a.out, "Device %s is added. It sells on register %s, whose key is %s.\n\n", id, c.Register, made.Key)
-		table(a.out, []string{"  user name", made.Username}, []string{"  password", made.Password + "   (shown this once)"},
-			[]string{"  client id", made.Username}, []string{"  MQTT URL", dash(made.MQTTURL)}, []string{"  CA file", made.CAFile})
-		if made.Notice != "" {
-			fmt.Fprintf(a.out, "\n%s\n", clean(made.Notice))
+		if err := c.show(a, register, made); err != nil {
+			return takeBack(a, b, id, err)
 		}
 		return nil
 	})
 }
 
+// show writes the credentials in one piece: whoever reads has all of it, or
+// there is an error.
+func (c *deviceAddCmd) show(a *app, register sale.RegisterID, made admin.Credentials) error {
+	var text bytes.Buffer
+	if c.JSON {
+		if err := (&app{out: &text}).printJSON(made); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(&text, "Device %s is added. It sells on register %s, whose key is %s.\n\n", made.DeviceID, register, made.Key)
+		table(&text, []string{"  user name", made.Username}, []string{"  password", made.Password + "   (shown this once)"},
+			[]string{"  client id", made.Username}, []string{"  MQTT URL", dash(made.MQTTURL)}, []string{"  CA file", made.CAFile})
+		if made.Notice != "" {
+			fmt.Fprintf(&text, "\n%s\n", clean(made.Notice))
+		}
+	}
+	_, err := a.out.Write(text.Bytes())
+	return err
+}
+
+// takeBack removes a device whose password nobody saw: it could never log in,
+// and its id would be taken.
+func takeBack(a *app, b admin.Backend, id sale.DeviceID, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), usualPatience)
+	defer cancel()
+	if err := b.RemoveDevice(ctx, id, admin.LocalUser()); err != nil {
+		return fmt.Errorf("the password of %s could not be shown (%w), and the device could not be removed again (%w): edgegw device remove %s", id, cause, err, id)
+	}
+	return fmt.Errorf("the password of %s could not be shown (%w), so the device is removed again: add it once more where its output can be read", id, cause)
+}
+
 func deviceID(text string) (sale.DeviceID, error) {
+	if err := noKey(text); err != nil {
+		return "", err
+	}
 	if id := sale.DeviceID(text); id.Valid() {
 		return id, nil
 	}
 	return "", usage("%q is not a device id: it has 1 to 63 of a-z, 0-9 and -, does not begin with -, and is not \"site\"", text)
+}
+
+func registerID(text string) (sale.RegisterID, error) {
+	if err := noKey(text); err != nil {
+		return "", err
+	}
+	if id := sale.RegisterID(text); id.Valid() {
+		return id, nil
+	}
+	return "", usage("%q is not a register id: it has 1 to 128 letters, digits, _ and -, as in reg_01HXYZ", text)
+}
+
+// noKey refuses a key where an id belongs. It would pass for a register's id,
+// and go into addresses, listings and logs.
+func noKey(text string) error {
+	if admin.LooksLikeKey(text) {
+		return usage("that is an OpenFiskal key where an id belongs; give keys with --key-file or --key-stdin, and have this one replaced: a command line is seen by everybody on the machine")
+	}
+	return nil
 }
 
 type deviceListCmd struct {
@@ -213,11 +267,12 @@ func (c *deviceRemoveCmd) Run(a *app) error {
 }
 
 type keyCmd struct {
-	Set keySetCmd `cmd:"" help:"Store a new register key for the register of a device."`
+	Set keySetCmd `cmd:"" help:"Store a new register key for the register of a device, or for a register by its own id."`
 }
 
 type keySetCmd struct {
-	ID string `arg:"" help:"Device."`
+	ID       string `arg:"" optional:"" help:"Device, or the register (reg_…) where no device has it any more."`
+	Register string `placeholder:"REG" help:"Register, instead of a device."`
 	keySource
 	Unverified bool `help:"Store a key that OpenFiskal refuses, too."`
 	JSON       bool `help:"Print JSON."`
@@ -225,8 +280,7 @@ type keySetCmd struct {
 
 // Run stores the key.
 func (c *keySetCmd) Run(a *app) error {
-	id, err := deviceID(c.ID)
-	if err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
 	if c.KeyFile == "" && !c.KeyStdin {
@@ -237,7 +291,12 @@ func (c *keySetCmd) Run(a *app) error {
 		return err
 	}
 	return a.with(false, func(b admin.Backend) error {
-		result, err := b.SetKey(a.ctx, admin.SetKey{DeviceID: id, Key: key, Unverified: c.Unverified}, admin.LocalUser())
+		set, err := c.target(a, b)
+		if err != nil {
+			return err
+		}
+		set.Key, set.Unverified = key, c.Unverified
+		result, err := b.SetKey(a.ctx, set, admin.LocalUser())
 		if err != nil {
 			return err
 		}
@@ -247,4 +306,44 @@ func (c *keySetCmd) Run(a *app) error {
 		fmt.Fprintln(a.out, strings.TrimSpace(fmt.Sprintf("The key of register %s is stored: %s. %s", result.RegisterID, result.Key, clean(result.Notice))))
 		return nil
 	})
+}
+
+// check refuses what cannot be before anything is read, opened or sent.
+func (c *keySetCmd) check() error {
+	if (c.ID == "") == (c.Register == "") {
+		return usage("whose key is it? Give a device, or --register REG")
+	}
+	if c.Register != "" {
+		_, err := registerID(c.Register)
+		return err
+	}
+	if err := noKey(c.ID); err != nil {
+		return err
+	}
+	if !sale.DeviceID(c.ID).Valid() && !sale.RegisterID(c.ID).Valid() {
+		return usage("%q is neither a device id nor a register id", c.ID)
+	}
+	return nil
+}
+
+// target says whether the id names a device or a register. Where it could be
+// both, only a register that this site has counts: a mistyped device must not
+// make a new register.
+func (c *keySetCmd) target(a *app, b admin.Backend) (admin.SetKey, error) {
+	if c.Register != "" {
+		return admin.SetKey{RegisterID: sale.RegisterID(c.Register)}, nil
+	}
+	device, register := sale.DeviceID(c.ID), sale.RegisterID(c.ID)
+	if !device.Valid() {
+		return admin.SetKey{RegisterID: register}, nil
+	}
+	_, err := b.Device(a.ctx, device)
+	if r := (*admin.Refusal)(nil); err == nil || !errors.As(err, &r) || r.Code != "not_found" {
+		return admin.SetKey{DeviceID: device}, err
+	}
+	s, err := b.Status(a.ctx)
+	if slices.ContainsFunc(s.Registers, func(r admin.Register) bool { return r.RegisterID == register }) {
+		return admin.SetKey{RegisterID: register}, err
+	}
+	return admin.SetKey{DeviceID: device}, err // it says that there is none
 }

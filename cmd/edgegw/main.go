@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
@@ -66,6 +67,9 @@ type app struct {
 	env                                  []string
 	inTerminal, outTerminal, errTerminal bool
 
+	patience time.Duration // for data that somebody else has; 0 is usualPatience
+	waits    func()        // called before each wait for them; for tests
+
 	globals globals
 	ctx     context.Context // ends with the first SIGINT or SIGTERM; kong calls commands without one
 	stop    func()          // gives the signals back: the next one kills
@@ -98,13 +102,15 @@ type helped int
 
 func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 	a.ctx, a.stop = ctx, stop
+	out := &output{w: a.out}
+	a.out = out
 	defer func() {
 		if p := recover(); p != nil {
 			h, ok := p.(helped)
 			if !ok {
 				panic(p)
 			}
-			code = int(h)
+			code = max(int(h), a.report(out.lost(nil)))
 		}
 	}()
 	var c commands
@@ -116,16 +122,20 @@ func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 		return a.report(fmt.Errorf("read the command line: %w", err))
 	}
 	parsed, err := parser.Parse(args)
+	if lost := out.lost(nil); lost != nil {
+		return a.report(lost) // the help text; kong takes it for wrong usage
+	}
 	if err != nil {
 		return a.report(usage("%w; see: edgegw --help", err))
 	}
 	a.globals = c.globals
-	return a.report(parsed.Run(a))
+	return a.report(out.lost(parsed.Run(a)))
 }
 
 // keys finds OpenFiskal keys. One typed where none belongs must not stand in
-// the terminal's log a second time.
-var keys = regexp.MustCompile(`ofk_[A-Za-z0-9_-]+`)
+// the terminal's log a second time. A bare prefix is no key: our own hints name
+// it.
+var keys = regexp.MustCompile(`(?i)ofk_[a-z]+_[a-z0-9_-]{8,}`)
 
 // report prints an error, one line for each part, and gives the exit code.
 func (a *app) report(err error) int {

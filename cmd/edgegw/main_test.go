@@ -324,13 +324,21 @@ func (b *box) devices(service *sandbox.Service) {
 	run("", "device", "show", "pump-9").want(t, 1, "pump-9", "device list")
 	run("", "device", "remove", "pump-1").want(t, 0)
 	run("", "device", "remove", "pump-1").want(t, 1, "pump-1", "device list")
+	again := service.Rotate("reg_1") // its sales may still wait
+	for _, form := range [][]string{{"reg_1"}, {"--register", "reg_1"}} {
+		if r := decode[map[string]any](t, run(again, append([]string{"key", "set", "--key-stdin", "--json"}, form...)...)); r["register_id"] != "reg_1" || r["key"] != "active" {
+			t.Errorf("key set %v answered %v", form, r)
+		}
+	}
+	run(again, "key", "set", "reg_9", "--key-stdin").want(t, 1, "no register", "reg_9")
+	run(again, "key", "set", "pump-9", "--key-stdin").want(t, 1, "no device", "pump-9")
 	if left := decode[[]map[string]any](t, run("", "device", "list", "--json")); len(left) != 1 {
 		t.Errorf("after the removal: %v", left)
 	}
 	if sales := decode[[]any](t, run("", "sales", "--json")); len(sales) != 0 {
 		t.Errorf("sales: %v", sales)
 	}
-	for name, k := range map[string]string{"first": key, "second": other, "rotated": rotated} {
+	for name, k := range map[string]string{"first": key, "second": other, "rotated": rotated, "rotated again": again} {
 		if strings.Contains(said, k) {
 			t.Errorf("the %s key was printed", name)
 		}
@@ -356,7 +364,10 @@ func TestSecondGatewayOnTheSameData(t *testing.T) {
 	flags, _ := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
 	stop := b.start()
-	b.edgegw("run").want(t, 1, "another edgegw", "data_dir")
+	if code, errs := b.run(t.Context(), &app{patience: 200 * time.Millisecond}); code != 1 || strings.Count(errs, "\n") != 1 ||
+		!strings.Contains(errs, "another edgegw") || !strings.Contains(errs, "data_dir") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
 	if s := decode[admin.Status](t, b.edgegw("status", "--json")); !s.Running {
 		t.Errorf("status says that no gateway runs: %+v", s)
 	}

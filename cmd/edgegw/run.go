@@ -12,8 +12,10 @@ import (
 type runCmd struct{}
 
 // Run is the gateway: it ends well with SIGINT or SIGTERM.
-func (c *runCmd) Run(a *app) error {
-	hardened := harden()
+func (c *runCmd) Run(a *app) error { return c.serve(a, harden()) }
+
+// serve is Run without what changes the process.
+func (c *runCmd) serve(a *app, hardened error) error {
 	conf, err := a.load()
 	if err != nil {
 		return err
@@ -22,7 +24,11 @@ func (c *runCmd) Run(a *app) error {
 	if hardened != nil {
 		log.Warn("register keys could end up in a core dump", "cause", hardened)
 	}
-	g, err := gateway.New(a.ctx, conf, gateway.Options{Log: log, Version: versionText()})
+	var g *gateway.Gateway
+	err = a.patiently(func() (err error) { // a command may have the data for a moment
+		g, err = gateway.New(a.ctx, conf, gateway.Options{Log: log, Version: versionText()})
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (a *app) printJSON(v any) error {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
+		return fmt.Errorf("write the output: %w", err)
 	}
 	return nil
 }
@@ -38,7 +38,7 @@ func table(w io.Writer, rows ...[]string) {
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	_ = t.Flush() // where stdout is closed nobody reads
+	_ = t.Flush() // w keeps the error: see output
 }
 
 // clean takes out what could steer a terminal: labels and causes are texts of

@@ -29,7 +29,7 @@ type simulateCmd struct {
 	Pace        time.Duration `default:"5s" help:"Mean time between two sales of a device."`
 	Fill        time.Duration `default:"5s" help:"Mean length of a sale."`
 	For         time.Duration `placeholder:"TIME" help:"End after that time (default: with Ctrl-C, or after --sales)."`
-	Settle      time.Duration `default:"60s" help:"How long to wait for the last receipts."`
+	Settle      time.Duration `default:"60s" help:"How long to wait for the last receipts, once the selling is over."`
 	Quiet       bool          `help:"Print the summary only."`
 }
 
@@ -94,23 +94,29 @@ func sell(ctx context.Context, stop func(), fleet *simulator.Fleet, limit, settl
 	}
 	defer cancel()
 	living, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
-	ended := make(chan struct{})
+	ended, sold := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = fleet.Run(living) // what is not done stands in the ledgers
 	}()
+	go func() {
+		defer close(sold)
+		_ = fleet.SoldOut(living) // its error is the end of living
+	}()
+	defer func() { kill(); <-ended; <-sold }()
 	select {
 	case <-ended:
 		return
+	case <-sold:
 	case <-selling.Done():
-		defer context.AfterFunc(ctx, stop)() // a second Ctrl-C does not wait
 	}
 	settling, enough := context.WithTimeout(living, settle)
 	defer enough()
+	if ctx.Err() == nil {
+		defer context.AfterFunc(ctx, enough)() // Ctrl-C ends the waiting, and the summary still comes
+	}
+	defer context.AfterFunc(ctx, stop)()                 // a second one does not wait
 	_ = fleet.StopSelling(settling, simulator.Receipted) // the same
-	kill()
-	<-ended
 }
 
 func (c *simulateCmd) config(a *app, l login) (simulator.Config, error) {

@@ -36,7 +36,8 @@ func (c *statusCmd) Run(a *app) error {
 	})
 }
 
-// attention lists why a person must look.
+// attention lists why a person must look. What stands in the way of a queue is
+// a condition of its own.
 func attention(s admin.Status) (reasons []string) {
 	if !s.Running {
 		reasons = append(reasons, "no gateway runs (start it: edgegw run)")
@@ -48,11 +49,6 @@ func attention(s admin.Status) (reasons []string) {
 	}
 	if s.Totals.Quarantined > 0 {
 		reasons = append(reasons, count(s.Totals.Quarantined, "sale")+" in quarantine")
-	}
-	for _, r := range s.Registers {
-		if r.State == "blocked" {
-			reasons = append(reasons, "the queue of "+string(r.RegisterID)+" is blocked")
-		}
 	}
 	return reasons
 }

@@ -101,3 +101,31 @@ func TestSandbox(t *testing.T) {
 	edgegw(t, "", "sandbox", "--plain", "--listen", "0.0.0.0:0").want(t, 1, "loopback", "--listen")
 	edgegw(t, "", "sandbox", "--register", "reg_1:XX").want(t, 2, "DE, AT or IT")
 }
+
+// TestSimulateSettles: after its sales a run does not wait for ever for receipts
+// that do not come, and the next one knows whose they are.
+func TestSimulateSettles(t *testing.T) {
+	t.Parallel()
+	flags, service := uplink(t, sandbox.Options{})
+	b := newBox(t, flags...)
+	b.start()
+	file := filepath.Join(t.TempDir(), "login")
+	o := edgegw(t, service.MustAddRegister("reg_1"), append(append([]string{}, b.flags...), "device", "add", "kiosk-1", "--kind", "kiosk",
+		"--register", "reg_1", "--key-stdin", "--json")...)
+	o.want(t, 0)
+	if err := os.WriteFile(file, []byte(o.out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service.SetDown(true)
+	o = edgegw(t, "", "simulate", "--quiet", "--credentials", file, "--sales", "2", "--pace", "10ms", "--fill", "10ms", "--settle", "300ms")
+	o.want(t, 1, "differ")
+	if !strings.Contains(o.out, "NOT BALANCED: 2 sales were acknowledged and have no receipt") {
+		t.Errorf("the summary does not say what is missing:\n%s", o.out)
+	}
+	service.SetDown(false)
+	o = edgegw(t, "", "simulate", "--quiet", "--credentials", file, "--sales", "1", "--pace", "10ms", "--fill", "10ms")
+	o.want(t, 0)
+	if !strings.Contains(o.out, "2 receipts from before this run") || strings.Contains(o.out, "WRONG") {
+		t.Errorf("the summary of the second run:\n%s", o.out)
+	}
+}
