@@ -23,6 +23,12 @@ const (
 	DefaultMaxConnections    = 10000
 	DefaultMaxPacketBytes    = 64 << 10
 	DefaultMessagesPerSecond = 50
+
+	// 500 devices of one site that come back at once, behind one address, pass.
+	// Each socket without login costs its TLS state, and at most two times
+	// maxFirstPacket for its CONNECT.
+	DefaultMaxStrangers        = 1024
+	DefaultStrangersPerAddress = 512
 )
 
 const (
@@ -38,8 +44,13 @@ type Options struct {
 	Plain     net.Listener // MQTT without TLS
 	TLSConfig *tls.Config
 
-	MaxConnections    int // sockets at one time, those without CONNECT included
-	PerAddress        int // of them from one IP address; default: half of MaxConnections
+	MaxConnections int // sockets at one time, those without CONNECT included
+	PerAddress     int // of them from one IP address; default: half of MaxConnections
+	// Of both, the sockets that have not logged in. What is above these limits is
+	// closed at once, and a device tries again.
+	MaxStrangers        int // default: DefaultMaxStrangers
+	StrangersPerAddress int // default: DefaultStrangersPerAddress
+
 	MaxPacketBytes    int // longest MQTT packet of a device
 	MessagesPerSecond int // per device; more slows its reading down. Negative: no limit
 
@@ -79,21 +90,22 @@ type Broker struct {
 
 // grumbles bound what one cause can write into the log: a full disk, or a device
 // in a loop, would bury everything else. Each event is counted all the same.
-type grumbles struct{ store, refused, connect rate.Sometimes }
+type grumbles struct {
+	store, refused, connect, anew, turned, oversize, verdict, panics rate.Sometimes
+}
 
 func newGrumbles() grumbles {
-	return grumbles{
-		store:   rate.Sometimes{First: 20, Interval: time.Second},
-		refused: rate.Sometimes{First: 20, Interval: time.Second},
-		connect: rate.Sometimes{First: 20, Interval: time.Second},
-	}
+	return grumbles{store: newGrumble(), refused: newGrumble(), connect: newGrumble(), anew: newGrumble(),
+		turned: newGrumble(), oversize: newGrumble(), verdict: newGrumble(), panics: newGrumble()}
 }
+
+func newGrumble() rate.Sometimes { return rate.Sometimes{First: 20, Interval: time.Second} }
 
 type counters struct {
 	connections                                                              atomic.Int64
 	connects, accepted, quarantined, unstored, unsafe, refused, authFailures atomic.Uint64
 	turned, unfinished, acceptErrors, panics, takenOver, acksDropped         atomic.Uint64
-	lettersSent, letters, oversize, sessionFails                             atomic.Uint64
+	lettersSent, letters, oversize, sessionFails, badFirst                   atomic.Uint64
 }
 
 // New builds a broker. Nothing runs before Run.
@@ -107,10 +119,10 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 	o = o.withDefaults()
 	b := &Broker{
 		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, maxBytes: o.MaxPacketBytes,
-		doors:    newDoors(o.MaxConnections, o.PerAddress),
+		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),
-		failures: rate.NewLimiter(20, 50),
+		failures: rate.NewLimiter(failuresPerSecond, 50),
 		grumble:  newGrumbles(),
 		fatal:    make(chan error, 2),
 		closed:   make(chan struct{}),
@@ -119,7 +131,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 		Capabilities:            capabilities(o),
 		ClientNetReadBufferSize: readBuffer,
 		SysTopicResendInterval:  1 << 31, // nobody may read $SYS; the tick stops the world to count memory
-		Logger:                  slog.New(quiet{o.Log.Handler()}),
+		Logger:                  slog.New(newQuiet(o.Log.Handler())),
 	})
 	b.speaker = b.server.NewClient(nil, mqtt.LocalListener, "$edgegw", true)
 	b.speaker.Properties.ProtocolVersion = 5
@@ -154,6 +166,8 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.MaxConnections, DefaultMaxConnections)
 	def(&o.PerAddress, max(o.MaxConnections/2, 1))
+	def(&o.MaxStrangers, DefaultMaxStrangers)
+	def(&o.StrangersPerAddress, DefaultStrangersPerAddress)
 	def(&o.MaxPacketBytes, DefaultMaxPacketBytes)
 	def(&o.MessagesPerSecond, DefaultMessagesPerSecond)
 	if o.Log == nil {
@@ -352,6 +366,6 @@ func (b *Broker) Stats() Stats {
 		Refused: n.refused.Load(), AuthFailures: n.authFailures.Load(), Turned: n.turned.Load(), Unfinished: n.unfinished.Load(),
 		AcceptErrors: n.acceptErrors.Load(), Panics: n.panics.Load(), TakenOver: n.takenOver.Load(),
 		AcksDropped: n.acksDropped.Load(), LettersSent: n.lettersSent.Load(), Letters: n.letters.Load(),
-		Oversize: n.oversize.Load(), SessionFails: n.sessionFails.Load(),
+		Oversize: n.oversize.Load(), SessionFails: n.sessionFails.Load(), BadFirst: n.badFirst.Load(),
 	}
 }

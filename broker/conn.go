@@ -41,6 +41,7 @@ func (l life) Err() error {
 // follows can be understood.
 type conn struct {
 	net.Conn                   // TLS or TCP
+	raw      net.Conn          // the TCP socket below it
 	peer     *x509.Certificate // verified, nil without one
 	life     life
 	session  atomic.Pointer[session] // set by OnConnect
@@ -50,18 +51,32 @@ type conn struct {
 	writeEnd time.Time   // armed write deadline; guarded by writing
 	leaving  atomic.Bool // no later write may extend the deadline
 
+	opening opening // what has been read of the first packet; the reading goroutine's
+
 	readEnd time.Time // armed read deadline; mochi sets it from the reading goroutine only
 	end     sync.Once
 }
 
-func newConn(c net.Conn) *conn {
-	nc := &conn{Conn: c, life: make(life)}
+func newConn(raw, c net.Conn) *conn {
+	nc := &conn{Conn: c, raw: raw, life: make(life)}
 	if t, ok := c.(*tls.Conn); ok {
 		if chains := t.ConnectionState().VerifiedChains; len(chains) > 0 && len(chains[0]) > 0 {
 			nc.peer = chains[0][0]
 		}
 	}
 	return nc
+}
+
+// Read gives mochi the bytes of the device, once the first packet has shown a
+// header that a CONNECT can have.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.opening.done {
+		if bad := c.opening.look(p[:n]); bad != nil {
+			return 0, bad
+		}
+	}
+	return n, err
 }
 
 // SetDeadline is called by mochi for every packet it is about to read. Writes

@@ -127,19 +127,30 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) (ok boo
 // to a wrong one waits: nobody can lock a device out by guessing.
 func (h *hook) authFailed(s *session) {
 	h.b.n.authFailures.Add(1)
-	wait := min(h.b.failures.Reserve().Delay(), connectLimit/2)
-	if wait == 0 {
-		h.b.grumble.connect.Do(func() {
-			h.b.log.Warn("a device could not prove itself", "device", s.id, "remote", s.conn.RemoteAddr().String())
-		})
-		return
-	}
+	h.b.grumble.connect.Do(func() {
+		h.b.log.Warn("a device could not prove itself", "device", s.id, "remote", s.conn.RemoteAddr().String())
+	})
 	select {
 	case <-s.conn.life:
 	case <-h.b.closed:
-	case <-time.After(wait):
+	case <-time.After(h.b.failWait()):
 	}
 }
+
+// failWait says how long the next answer to a wrong secret waits. A flood of
+// them builds no debt beyond the longest wait, which those who only mistyped
+// would have to pay long after it.
+func (b *Broker) failWait() time.Duration {
+	if b.failures.Tokens() < -failuresPerSecond*maxFailWait.Seconds() {
+		return maxFailWait
+	}
+	return min(b.failures.Reserve().Delay(), maxFailWait)
+}
+
+const (
+	failuresPerSecond = 20
+	maxFailWait       = connectLimit / 2
+)
 
 // OnSessionEstablish comes after the proof and before mochi ends the device's
 // older connection, if there is one.
@@ -153,9 +164,12 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 		before.superseded.Store(true)
 		before.conn.hurry() // mochi writes a DISCONNECT to it first, and the new connection waits for that
 		h.b.n.takenOver.Add(1)
-		h.b.log.Info("a device has connected anew", "device", s.id, "old_remote", before.conn.RemoteAddr().String(),
-			"new_remote", s.conn.RemoteAddr().String())
+		h.b.grumble.anew.Do(func() {
+			h.b.log.Info("a device has connected anew", "device", s.id, "old_remote", before.conn.RemoteAddr().String(),
+				"new_remote", s.conn.RemoteAddr().String())
+		})
 	}
+	h.b.doors.proved(s.conn.raw)
 	h.b.n.connections.Add(1)
 	h.b.devices.over(s)
 }
@@ -185,11 +199,57 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	s.deliver(false) // to a session that was kept; ruling 19
 }
 
+// abandoned does what mochi left undone when a panic cut it short: the will, and
+// the end of a session that ends with its connection. It comes before ended.
+func (b *Broker) abandoned(c *conn) {
+	defer b.recovered(c, "after a panic")
+	_ = c.Close()
+	s := c.session.Load()
+	if s == nil || s.dev == nil {
+		return
+	}
+	if w := s.cl.Properties.Will; w.Flag != 0 {
+		// Mochi's table of wills that wait is its own; the wait is at most the
+		// session's [MQTT-3.1.3-9].
+		if wait := time.Duration(w.WillDelayInterval) * time.Second; wait > 0 {
+			time.AfterFunc(wait, func() { b.lastWill(s, w) }) // does nothing once the broker or the device has moved on
+		} else {
+			b.lastWill(s, w)
+		}
+	}
+	if snapshot(s.cl) == nil && !s.superseded.Load() {
+		s.cl.ClearInflights()
+		b.server.UnsubscribeClient(s.cl)
+		if now, ok := b.server.Clients.Get(string(s.id)); ok && now == s.cl {
+			b.server.Clients.Delete(string(s.id))
+		}
+	}
+}
+
+// lastWill publishes the will of a connection that has ended, unless the device
+// has come back meanwhile or lost its rights.
+func (b *Broker) lastWill(s *session, w mqtt.Will) {
+	defer b.recovered(nil, "will")
+	select {
+	case <-b.closed:
+		return
+	default:
+	}
+	if s.revoked.Load() || b.devices.get(s.id) != s.dev || !s.dev.newest(s) {
+		return
+	}
+	s.dev.setStatus(w.Payload, time.Now())
+	b.publish(w.TopicName, w.Payload, w.Retain)
+}
+
 // ended is called when everything that mochi does for a connection has ended.
 func (b *Broker) ended(c *conn) {
 	s := c.session.Load()
 	if s == nil {
 		b.n.unfinished.Add(1)
+		if c.opening.bad {
+			b.n.badFirst.Add(1)
+		}
 		_ = c.Close()
 		return
 	}

@@ -15,14 +15,20 @@ import (
 // maxStatus is the longest `status` that is kept for technicians, in bytes.
 const maxStatus = 16 << 10
 
+// smallFactor is how many PUBACK, PUBREL and PINGREQ packets a device may send
+// for one message that it may: far more than any exchange needs.
+const smallFactor = 10
+
 // device is what the broker remembers of a device while the gateway runs. It
 // outlives connections; only devices that have once proved themselves have one.
 type device struct {
 	id    sale.DeviceID
 	limit *rate.Limiter // messages per second, over all connections of the device
+	small *rate.Limiter // packets that cost next to nothing, smallFactor times as many
 
 	mu       sync.Mutex
 	current  *session // the newest connection that is established, nil while offline
+	turns    uint64   // connections established so far
 	since    time.Time
 	remote   string
 	protocol byte
@@ -62,14 +68,18 @@ func (t *devices) proved(s *session) *device {
 	defer t.mu.Unlock()
 	d := t.all[s.id]
 	if d == nil {
-		limit := rate.Limit(t.perSec)
-		if t.perSec < 0 {
-			limit = rate.Inf
-		}
-		d = &device{id: s.id, limit: rate.NewLimiter(limit, max(t.perSec, 1))}
+		d = &device{id: s.id, limit: limiter(t.perSec), small: limiter(smallFactor * t.perSec)}
 		t.all[s.id] = d
 	}
 	return d
+}
+
+// limiter allows perSec packets in a second; below zero there is no limit.
+func limiter(perSec int) *rate.Limiter {
+	if perSec < 0 {
+		return rate.NewLimiter(rate.Inf, 1)
+	}
+	return rate.NewLimiter(rate.Limit(perSec), max(perSec, 1))
 }
 
 // over forgets an attempt; s is established now, or ended.
@@ -137,11 +147,20 @@ func (d *device) online(s *session, now time.Time) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.current
+	d.turns++
+	s.turn = d.turns
 	d.current, d.since, d.remote, d.protocol = s, now, s.conn.RemoteAddr().String(), 4
 	if s.v5 {
 		d.protocol = 5
 	}
 	return before
+}
+
+// newest reports whether no connection of the device was established after s.
+func (d *device) newest(s *session) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return s.turn != 0 && s.turn == d.turns
 }
 
 // offline reports whether s was still the device's connection.

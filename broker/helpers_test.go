@@ -28,7 +28,8 @@ type site struct {
 	broken   broker.Acceptor // in place of accept
 
 	brokenSessions bool
-	gate           broker.Guard // in place of guard
+	gate           broker.Guard   // in place of guard
+	box            broker.Mailbox // in place of mail
 }
 
 type optionsOf = broker.Options
@@ -68,7 +69,11 @@ func (s *site) run(o broker.Options, a broker.Acceptor) {
 	if s.gate != nil {
 		guard = s.gate
 	}
-	b, err := broker.New(o, guard, a, s.mail, store)
+	var mail broker.Mailbox = s.mail
+	if s.box != nil {
+		mail = s.box
+	}
+	b, err := broker.New(o, guard, a, mail, store)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/storage"
 	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/time/rate"
 
 	"edgegw/sale"
 )
@@ -81,9 +82,19 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (out packets.Pac
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
 		out, err = s.publish(pk)
+	case packets.Subscribe, packets.Unsubscribe:
+		if s.pace(s.dev.limit) {
+			out, err = pk, nil
+		}
+	case packets.Pingreq, packets.Pubrel:
+		if s.pace(s.dev.small) {
+			out, err = pk, nil
+		}
 	case packets.Puback:
 		s.acked(pk.PacketID, pk.ReasonCode)
-		out, err = neutral(pk), nil
+		if s.pace(s.dev.small) {
+			out, err = neutral(pk), nil
+		}
 	case packets.Pubrec, packets.Pubcomp, packets.Auth:
 		// The broker sends no QoS 2 and asks for no AUTH. Mochi would look these
 		// ids up among those of the device's own messages.
@@ -100,10 +111,13 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 	if pk.PublishValidate(0) != packets.CodeSuccess {
 		return pk, nil // mochi finds the same, and says so to the device
 	}
-	if !s.pace() || s.revoked.Load() || s.superseded.Load() {
+	if !s.pace(s.dev.limit) || s.revoked.Load() || s.superseded.Load() {
 		return pk, mochiDrop // what an old connection still holds, the new one is sent again
 	}
 	p := pending{id: pk.PacketID, qos: pk.FixedHeader.Qos}
+	if p.qos == 2 && s.tooManyOpen(p.id) {
+		return pk, mochiDrop
+	}
 	r, kind := routeOf(s.prefix, pk.TopicName)
 	switch r {
 	case routeSale:
@@ -130,6 +144,24 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 		return pk, mochiDrop
 	}
 	return neutral(pk), nil
+}
+
+// tooManyOpen ends the connection when the session would hold more than maxOpen
+// PUBRECs without their PUBREL, and forgets them: a device that lost its memory
+// and so can never release them must be able to go on. It costs nothing, since
+// the Acceptor knows what it has.
+func (s *session) tooManyOpen(id uint16) bool {
+	open := s.cl.State.Inflight
+	if _, again := open.Get(id); again || open.Len() < maxOpen {
+		return false
+	}
+	s.cl.ClearInflights()
+	s.b.n.refused.Add(1)
+	s.b.grumble.refused.Do(func() {
+		s.b.log.Warn("a device leaves too many QoS 2 messages unreleased; its connection is ended", "device", s.id, "limit", maxOpen)
+	})
+	s.conn.farewell(s.v5, codeReceiveMax)
+	return true
 }
 
 // publish2 waits for the commit, so that mochi's PUBREC comes after it. A PUBLISH
@@ -181,8 +213,9 @@ func (s *session) accept(kind sale.Kind, pk packets.Packet) <-chan sale.Verdict 
 
 // pace holds the reading of a device that sends more than it may, and reports
 // false when the connection has ended meanwhile (ruling 2).
-func (s *session) pace() bool {
-	wait := s.dev.limit.Reserve().Delay()
+func (s *session) pace(l *rate.Limiter) bool {
+	r := l.Reserve()
+	wait := r.Delay()
 	if wait == 0 {
 		return true
 	}
@@ -192,6 +225,7 @@ func (s *session) pace() bool {
 	case <-t.C:
 		return true
 	case <-s.conn.life:
+		r.Cancel() // the next connection does not pay for what was never read
 		return false
 	}
 }
@@ -279,18 +313,59 @@ func (h *hook) OnPacketEncode(_ *mqtt.Client, pk packets.Packet) packets.Packet 
 	return mend(pk, h.b.maxBytes)
 }
 
-// OnSubscribe grants QoS 1 at most: the broker sends nothing with QoS 2.
-func (h *hook) OnSubscribe(_ *mqtt.Client, pk packets.Packet) packets.Packet {
+// OnSubscribe grants QoS 1 at most, since the broker sends nothing with QoS 2,
+// and no more than maxFilters.
+func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	for i := range pk.Filters {
 		pk.Filters[i].Qos = min(pk.Filters[i].Qos, 1)
 	}
+	if s := sessionOf(cl); s != nil {
+		defer h.b.recovered(s.conn, "subscribe")
+		s.limitFilters(pk.Filters)
+	}
 	return pk
+}
+
+// limitFilters empties what would be one filter too many: mochi refuses the
+// empty filter before it stores anything, and nobody may ask for that one.
+func (s *session) limitFilters(asked packets.Subscriptions) {
+	s.excess = nil
+	held := s.cl.State.Subscriptions.GetAll()
+	for i := range asked {
+		f := asked[i].Filter
+		if _, ok := held[f]; ok || !maySubscribe(s.prefix, f) {
+			continue
+		}
+		if len(held) < maxFilters {
+			held[f] = asked[i]
+			continue
+		}
+		asked[i].Filter = ""
+		s.excess = append(s.excess, i)
+	}
+	if len(s.excess) == 0 {
+		return
+	}
+	s.b.n.refused.Add(uint64(len(s.excess)))
+	s.b.grumble.refused.Do(func() {
+		s.b.log.Warn("a device asks for too many topic filters; the rest was refused", "device", s.id, "limit", maxFilters)
+	})
 }
 
 // OnSubscribed comes before the SUBACK. What the SUBACK promises is stored
 // first, or else a device whose session is found after a restart would wait for
 // messages that nobody knows it wants.
-func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) { h.changed(cl) }
+func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
+	if s := sessionOf(cl); s != nil && s.v5 {
+		for _, i := range s.excess {
+			if i < len(codes) && codes[i] == packets.ErrTopicFilterInvalid.Code {
+				codes[i] = codeQuota // the slice is the SUBACK's own
+			}
+		}
+		s.excess = nil
+	}
+	h.changed(cl)
+}
 
 // OnUnsubscribed also comes for sessions that mochi clears; those have ended.
 func (h *hook) OnUnsubscribed(cl *mqtt.Client, _ packets.Packet) { h.changed(cl) }

@@ -35,11 +35,19 @@ type doors struct {
 	addrs   map[string]int
 	closed  bool
 	wg      sync.WaitGroup
+
+	// Sockets that have not logged in, by their address.
+	strangers        map[net.Conn]string
+	strangeAddrs     map[string]int
+	mostStrangers    int
+	strangersPerAddr int
 }
 
-func newDoors(most, perAddr int) doors {
-	return doors{most: most, perAddr: perAddr, pending: make(map[net.Conn]struct{}),
-		open: make(map[*conn]struct{}), addrs: make(map[string]int)}
+func newDoors(o Options) doors {
+	return doors{most: o.MaxConnections, perAddr: o.PerAddress, pending: make(map[net.Conn]struct{}),
+		open: make(map[*conn]struct{}), addrs: make(map[string]int),
+		strangers: make(map[net.Conn]string), strangeAddrs: make(map[string]int),
+		mostStrangers: o.MaxStrangers, strangersPerAddr: o.StrangersPerAddress}
 }
 
 // enter takes a place for one socket from addr.
@@ -49,6 +57,11 @@ func (d *doors) enter(raw net.Conn, addr string) bool {
 	if d.closed || len(d.pending)+len(d.open) >= d.most || d.addrs[addr] >= d.perAddr {
 		return false
 	}
+	if len(d.strangers) >= d.mostStrangers || d.strangeAddrs[addr] >= d.strangersPerAddr {
+		return false
+	}
+	d.strangers[raw] = addr
+	d.strangeAddrs[addr]++
 	d.pending[raw] = struct{}{}
 	d.addrs[addr]++
 	d.wg.Add(1)
@@ -67,8 +80,28 @@ func (d *doors) admit(raw net.Conn, c *conn) bool {
 	return true
 }
 
+// proved says that the device behind the socket has logged in.
+func (d *doors) proved(raw net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known(raw)
+}
+
+// known takes a socket out of the strangers. The lock is held.
+func (d *doors) known(raw net.Conn) {
+	addr, ok := d.strangers[raw]
+	if !ok {
+		return
+	}
+	delete(d.strangers, raw)
+	if d.strangeAddrs[addr]--; d.strangeAddrs[addr] <= 0 {
+		delete(d.strangeAddrs, addr)
+	}
+}
+
 func (d *doors) leave(raw net.Conn, c *conn, addr string) {
 	d.mu.Lock()
+	d.known(raw)
 	delete(d.pending, raw)
 	delete(d.open, c)
 	if d.addrs[addr]--; d.addrs[addr] <= 0 {
@@ -170,6 +203,9 @@ func (l *listener) take(c net.Conn, establish listeners.EstablishFn) {
 	if !l.b.doors.enter(c, addr) {
 		l.b.n.turned.Add(1)
 		_ = c.Close()
+		l.b.grumble.turned.Do(func() {
+			l.b.log.Warn("a connection was turned away: too many at this moment", "listener", l.id, "remote", addr)
+		})
 		return
 	}
 	go l.serve(c, addr, establish)
@@ -194,13 +230,21 @@ func (l *listener) serve(raw net.Conn, addr string, establish listeners.Establis
 		}
 		wire = t
 	}
-	c = newConn(wire)
+	c = newConn(raw, wire)
 	if !l.b.doors.admit(raw, c) {
 		return
 	}
 	defer l.b.ended(c)
+	whole := false
+	defer func() {
+		if !whole {
+			l.b.abandoned(c)
+		}
+	}()
 	defer l.b.recovered(c, "connection")
-	if err := establish(l.id, c); err != nil {
+	err := establish(l.id, c)
+	whole = true
+	if err != nil {
 		l.b.log.Debug("connection ended", "listener", l.id, "remote", addr, "error", err)
 	}
 }
@@ -218,7 +262,9 @@ func (b *Broker) recovered(c *conn, where string) {
 	if e, ok := r.(runtime.Error); ok {
 		cause = e.Error()
 	}
-	b.log.Error("a panic was stopped; its connection is dropped", "where", where, "cause", cause, "stack", string(debug.Stack()))
+	b.grumble.panics.Do(func() {
+		b.log.Error("a panic was stopped; its connection is dropped", "where", where, "cause", cause, "stack", string(debug.Stack()))
+	})
 	if c != nil {
 		_ = c.Close()
 	}

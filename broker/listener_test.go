@@ -187,16 +187,24 @@ func TestClose(t *testing.T) {
 	must(t, b.Close())
 }
 
-// A device that does not read cannot hold up its own successor.
+// A device that does not read cannot hold up its own successor: mochi writes a
+// DISCONNECT to it first, behind what waits there, and that write has 15 s.
 func TestTakeOverOfASilentDevice(t *testing.T) {
 	s := start(t)
 	for i := range 4 {
 		s.mail.Put("pump-01", fmt.Sprint(i), strings.Repeat("r", 8<<20)) // fills every buffer on the way
 	}
-	c := s.device(4, "pump-01")
-	must(t, c.Send(c.SubscribeBytes(1, 1, topic("pump-01", "receipt")))) // and never reads
-	eventually(t, "a receipt is being written", func() bool { return s.b.Stats().LettersSent > 0 })
-	next := s.device(4, "pump-01")
+	c := s.device(5, "pump-01")
+	must(t, c.Conn.(*net.TCPConn).SetReadBuffer(16<<10))
+	subscribe(t, c, 1, topic("pump-01", "receipt"))
+	must(t, c.Conn.SetReadDeadline(time.Now().Add(brokertest.Patience)))
+	_, err := c.Conn.Read(make([]byte, 1)) // the first receipt is being written; it is read no further
+	must(t, err)
+	next := brokertest.New(s.dial(), true)
+	must(t, next.Send(login(5, "pump-01").Bytes()))
+	if p, err := next.Read(10 * time.Second); err != nil || p.Type != brokertest.CONNACK || p.Code != 0 {
+		t.Fatalf("%+v, %v: before the write limit of the old connection", p, err)
+	}
 	if p := read(t, next, brokertest.PUBLISH); len(p.Payload) != 8<<20 {
 		t.Fatal("another receipt")
 	}

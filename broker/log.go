@@ -5,12 +5,22 @@ import (
 	"log/slog"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"golang.org/x/time/rate"
 )
 
 // quiet is the handler that mochi logs through. Mochi attaches whole packets,
 // payloads included, to its warnings and errors (FAULTS.md, after T13); quiet
 // lets only plain facts pass, and only warnings and errors.
-type quiet struct{ to slog.Handler }
+type quiet struct {
+	to    slog.Handler
+	often *rate.Sometimes // a device in a loop must not bury everything else
+}
+
+func newQuiet(to slog.Handler) quiet {
+	often := newGrumble()
+	return quiet{to, &often}
+}
 
 // harmless are the attributes of mochi that hold no bytes of a device other than
 // names that have passed the whitelist.
@@ -30,13 +40,22 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 		message = "mqtt connection ended"
 	}
 	out := slog.NewRecord(r.Time, r.Level, message, r.PC)
+	usual := false
 	r.Attrs(func(a slog.Attr) bool {
+		// DISCONNECT "with will message" (0x04) is a goodbye like any other, and an
+		// error to mochi only.
+		usual = usual || a.Key == "error" && a.Value.Any() == packets.CodeDisconnectWillMessage
 		if harmless[a.Key] {
 			out.AddAttrs(a)
 		}
 		return true
 	})
-	return q.to.Handle(ctx, out)
+	if usual {
+		return nil
+	}
+	var err error
+	q.often.Do(func() { err = q.to.Handle(ctx, out) })
+	return err
 }
 
 func (q quiet) WithAttrs(as []slog.Attr) slog.Handler {
@@ -46,7 +65,7 @@ func (q quiet) WithAttrs(as []slog.Attr) slog.Handler {
 			keep = append(keep, a)
 		}
 	}
-	return quiet{q.to.WithAttrs(keep)}
+	return quiet{q.to.WithAttrs(keep), q.often}
 }
 
-func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.to.WithGroup(name)} }
+func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.to.WithGroup(name), q.often} }

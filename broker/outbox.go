@@ -259,7 +259,9 @@ func (s *session) tooLong(m *message) bool {
 		return false
 	}
 	s.b.n.oversize.Add(1)
-	s.b.log.Warn("a message is longer than the device takes; it is not sent", "device", s.id, "topic", m.topic, "limit", s.maxPacket)
+	s.b.grumble.oversize.Do(func() {
+		s.b.log.Warn("a message is longer than the device takes; it is not sent", "device", s.id, "topic", m.topic, "limit", s.maxPacket)
+	})
 	return true
 }
 

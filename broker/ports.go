@@ -67,6 +67,7 @@ type Stats struct {
 	AuthFailures uint64
 	Turned       uint64 // sockets closed at once: over a connection limit
 	Unfinished   uint64 // sockets closed because TLS or CONNECT did not come in time or was broken
+	BadFirst     uint64 // of them: the first packet was no CONNECT, or announced as too long for one
 	AcceptErrors uint64 // errors of the listening sockets, each tried again
 	Panics       uint64 // recovered: each cost one connection
 	TakenOver    uint64 // connections ended by a newer one of the same device

@@ -56,11 +56,30 @@ func snapshot(cl *mqtt.Client) []byte {
 			RetainHandling: s.RetainHandling, RetainAsPublished: s.RetainAsPublished, NoLocal: s.NoLocal})
 	}
 	slices.SortFunc(k.Subs, func(a, b sub) int { return strings.Compare(a.Filter, b.Filter) })
+	return k.bytes()
+}
+
+func (k kept) bytes() []byte {
 	blob, err := json.Marshal(k)
 	if err != nil {
 		return nil // unreachable: strings and numbers
 	}
 	return blob
+}
+
+// maxBlob is the longest stored session that is looked at, in bytes. With
+// maxFilters it has 30 KiB at most.
+const maxBlob = 1 << 20
+
+// readKept reads a stored session, and leaves out what the device may not have:
+// the rules may have become stricter since it was stored.
+func readKept(d sale.DeviceID, blob []byte) (k kept, ok bool) {
+	if len(blob) > maxBlob || json.Unmarshal(blob, &k) != nil || k.Version != keptVersion || !d.Valid() {
+		return kept{}, false
+	}
+	k.Subs = slices.DeleteFunc(k.Subs, func(s sub) bool { return !maySubscribe(prefixOf(d), s.Filter) })
+	k.Subs = slices.Clip(slices.Clone(k.Subs[:min(len(k.Subs), maxFilters)]))
+	return k, true
 }
 
 // keeper writes sessions to the store. A device that connects and subscribes as
@@ -102,6 +121,17 @@ func (k *keeper) want(d sale.DeviceID, blob []byte) {
 	}
 }
 
+// loaded notes what the store holds for d, and what it should.
+func (k *keeper) loaded(d sale.DeviceID, stored, want []byte) {
+	if bytes.Equal(stored, want) {
+		want = stored
+	}
+	k.mu.Lock()
+	k.rows[d] = &row{stored: stored, want: stored}
+	k.mu.Unlock()
+	k.want(d, want)
+}
+
 // save writes what is wanted for d now, where that is not stored.
 func (b *Broker) save(ctx context.Context, d sale.DeviceID) {
 	k := &b.keeper
@@ -131,7 +161,9 @@ func (b *Broker) save(ctx context.Context, d sale.DeviceID) {
 		return
 	}
 	b.n.sessionFails.Add(1)
-	b.log.Warn("storing an mqtt session failed; after a restart the device may have to subscribe again", "device", d, "error", err)
+	b.grumble.store.Do(func() {
+		b.log.Warn("storing an mqtt session failed; after a restart the device may have to subscribe again", "device", d, "error", err)
+	})
 	k.mu.Lock()
 	k.dirty[d] = struct{}{} // tried again with the next change, from time to time, and at the end
 	k.mu.Unlock()
@@ -159,21 +191,17 @@ func (b *Broker) load(ctx context.Context) ([]storage.Client, []storage.Subscrip
 	var clients []storage.Client
 	var subs []storage.Subscription
 	for d, blob := range blobs {
-		var k kept
-		if err := json.Unmarshal(blob, &k); err != nil || k.Version != keptVersion || !d.Valid() {
+		k, ok := readKept(d, blob)
+		if !ok {
 			b.log.Warn("a stored mqtt session cannot be read; its device must subscribe again", "device", d)
+			b.keeper.loaded(d, bytes.Clone(blob[:min(len(blob), 1)]), nil)
 			continue
 		}
-		b.keeper.mu.Lock()
-		b.keeper.rows[d] = &row{stored: blob, want: blob}
-		b.keeper.mu.Unlock()
+		b.keeper.loaded(d, blob, k.bytes())
 		c := storage.Client{ID: string(d), Username: []byte(d), ProtocolVersion: k.Protocol}
 		c.Properties.SessionExpiryInterval, c.Properties.SessionExpiryIntervalFlag = k.Expiry, k.Protocol == 5
 		clients = append(clients, c)
 		for _, s := range k.Subs {
-			if !maySubscribe(prefixOf(d), s.Filter) {
-				continue // rules may have become stricter since it was stored
-			}
 			subs = append(subs, storage.Subscription{Client: string(d), Filter: s.Filter, Qos: s.QoS, Identifier: s.Identifier,
 				RetainHandling: s.RetainHandling, RetainAsPublished: s.RetainAsPublished, NoLocal: s.NoLocal})
 		}

@@ -144,6 +144,17 @@ func TestUnreadableSession(t *testing.T) {
 	if !c.Ack.SessionPresent {
 		t.Fatal("a good session is lost")
 	}
-	s.b.SetSite([]byte("{}"))
-	nothing(t, c) // the filter it had no right to is gone
+	// The filter it had no right to is gone: from the store, and from mochi, which
+	// would ask whether pump-02 may have this and be refused.
+	eventually(t, "the store has it no more", func() bool {
+		all, _ := s.sessions.Sessions(t.Context())
+		return all["pump-02"] != nil && !strings.Contains(string(all["pump-02"]), "pump-01")
+	})
+	other := s.device(4, "pump-01")
+	must(t, other.Publish(topic("pump-01", "status"), 1, 1, "{}"))
+	readID(t, other, brokertest.PUBACK, 1, 0)
+	nothing(t, c)
+	if n := s.b.Stats().Refused; n != 0 {
+		t.Fatalf("mochi still holds the filter: %d refusals", n)
+	}
 }

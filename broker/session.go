@@ -14,6 +14,11 @@ import (
 // it, and every MQTT 3.1.1 device, is simply not read from until answers are out.
 const maxInFlight = 64
 
+// maxOpen is how many QoS 2 messages of one session may wait for their PUBREL,
+// over all its connections. MQTT 3.1.1 has no Receive Maximum, and mochi counts
+// that of MQTT 5 anew with each connection.
+const maxOpen = 256
+
 // flushAt bounds what is collected for one write, in bytes.
 const flushAt = 16 << 10
 
@@ -31,6 +36,7 @@ type session struct {
 	maxPacket   int  // the device's Maximum Packet Size, 0 where it has none
 
 	dev        *device     // set when the device has proved itself
+	turn       uint64      // which connection of the device this is, from 1; guarded by device.mu
 	revoked    atomic.Bool // disabled or removed meanwhile
 	superseded atomic.Bool // a newer connection of the device has taken over
 	settled    atomic.Bool // CONNACK is out; PUBLISH may be taken
@@ -38,6 +44,7 @@ type session struct {
 	pending chan pending // answers owed, in the order of arrival; made with the first
 	late    *owedAck     // the sale/ack of a QoS 2 PUBLISH, owed after mochi's PUBREC
 	passed  bool         // a QoS 2 PUBLISH is on disk and may be answered by mochi
+	excess  []int        // places in the SUBSCRIBE at hand that are beyond maxFilters
 	out     outbox
 	wg      sync.WaitGroup // answer and pump
 }
@@ -184,6 +191,9 @@ func (s *session) appendAnswer(w *batch, p pending, v sale.Verdict) (drop bool) 
 func (s *session) judge(v sale.Verdict, qos byte) outcome {
 	o := outcomeOf(v)
 	n := &s.b.n
+	if o == quarantined || v.Err == nil && v.Ack.Status == sale.Conflict {
+		s.report(v)
+	}
 	switch o {
 	case stored:
 		n.accepted.Add(1)
@@ -197,6 +207,22 @@ func (s *session) judge(v sale.Verdict, qos byte) outcome {
 	}
 	return o
 }
+
+// report says that an event waits for a person. Nothing of its content is said,
+// nor anything that could hold some: the fault's message is left out.
+func (s *session) report(v sale.Verdict) {
+	var fault sale.Fault
+	if v.Ack.Error != nil {
+		fault = *v.Ack.Error
+	}
+	s.b.grumble.verdict.Do(func() {
+		s.b.log.Warn("a sale event cannot be sent as it is; a person must look", "device", s.id, "status", string(v.Ack.Status),
+			"code", cut(fault.Code, maxFaultWord), "field", cut(fault.Field, maxFaultWord))
+	})
+}
+
+// maxFaultWord is the longest code or field of a fault that is logged, in bytes.
+const maxFaultWord = 128
 
 // end stops everything that runs for this connection and waits for it.
 func (s *session) end() {

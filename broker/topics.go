@@ -15,6 +15,9 @@ const (
 	// subscription in mochi grows with the square of its levels (FAULTS.md T12).
 	maxFilterBytes  = 256
 	maxFilterLevels = 8
+	// How many filters one session may hold. A device needs four; each change
+	// stores all of them with a synced commit.
+	maxFilters = 16
 )
 
 // route is what a topic that a device publishes to means.

@@ -31,6 +31,7 @@ type Login struct {
 	WillPayload string
 	WillRetain  bool
 	WillQoS     byte
+	WillDelay   uint32 // MQTT 5, seconds
 
 	// MQTT 5; zero: absent
 	SessionExpiry     uint32
@@ -68,7 +69,11 @@ func (l Login) Bytes() []byte {
 	b = str(b, l.ClientID)
 	if l.Will {
 		if l.v5() {
-			b = append(b, 0)
+			var p []byte
+			if l.WillDelay > 0 {
+				p = binary.BigEndian.AppendUint32([]byte{0x18}, l.WillDelay)
+			}
+			b = withLength(b, p)
 		}
 		b = str(str(b, l.WillTopic), l.WillPayload)
 	}
