@@ -453,6 +453,7 @@ type forgetful struct{ relay.Journal }
 
 func (forgetful) Begin(context.Context, sale.Attempt) error { return nil }
 func (f forgetful) Settle(ctx context.Context, o sale.Outcome) (sale.DeviceID, error) {
+	o.Then = nil
 	if err := f.Journal.Begin(ctx, sale.Attempt{Call: before(o.Call), At: o.At}); err != nil {
 		return "", err
 	}

@@ -15,13 +15,14 @@ import (
 // queue is the life of one register's queue while it has work. Its goroutine
 // owns failures and next.
 type queue struct {
-	again    bool          // guarded by Relay.mu: there was a kick since the last look
-	wake     chan struct{} // what the queue waits for may have ended
-	failures int           // in a row
-	probe    uint64        // its attempt is the uplink's probe
-	doubtOf  int64         // the event whose attempt, begun by this process,
-	doubted  time.Time     // has been in doubt since
-	next     time.Time     // not before; with the monotonic clock, so a jump of the wall clock does not touch it
+	again      bool          // guarded by Relay.mu: there was a kick since the last look
+	wake       chan struct{} // what the queue waits for may have ended
+	failures   int           // in a row
+	unresolved bool          // an attempt before the one under way is still in doubt
+	probe      uint64        // its attempt is the uplink's probe
+	doubtOf    int64         // the event whose attempt, begun by this process,
+	doubted    time.Time     // has been in doubt since
+	next       time.Time     // not before; with the monotonic clock, so a jump of the wall clock does not touch it
 }
 
 // Run forwards until ctx ends and every attempt under way has been recorded.
@@ -204,7 +205,11 @@ func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
 			return err
 		}
 	}
-	return r.attempt(ctx, call, q)
+	begun, err := r.note(ctx, &call, q)
+	if err != nil || !begun {
+		return err
+	}
+	return r.sendEvent(ctx, call, head.Rest, q)
 }
 
 // lookUp reads back what became of a call in doubt and records it. again says
@@ -233,7 +238,8 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 	switch judged {
 	case sale.Adopt:
 		answer.Adopted = true
-		return false, r.settle(ctx, sale.Outcome{Call: *call, Answer: &answer, At: time.Now()}, q)
+		_, err := r.settle(ctx, sale.Outcome{Call: *call, Answer: &answer, At: time.Now()}, q)
+		return false, err
 	case sale.Resend:
 		call.InDoubtSince = time.Time{}
 		return true, nil
@@ -248,7 +254,8 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 		p = &sale.Problem{Class: sale.Poison, Code: "window_over", RequestID: p.RequestID,
 			Detail: "the call may have been carried out, cannot be looked up, and is too old to be sent again safely"}
 	}
-	return false, r.settle(ctx, r.outcome(*call, p, true, q), q)
+	_, err = r.settle(ctx, r.outcome(*call, p, true, q), q)
+	return false, err
 }
 
 func stateWord(a sale.Answer) string {
@@ -258,42 +265,88 @@ func stateWord(a sale.Answer) string {
 	return a.State
 }
 
-// attempt sends the call once. Its begin is on disk before its bytes leave, its
-// end whatever becomes of ctx: once the service has answered, a shutdown must
-// not make the gateway forget (law 2).
-func (r *Relay) attempt(ctx context.Context, call sale.Call, q *queue) error {
+// note puts the begin of an attempt on disk before its bytes leave. It gives
+// false where there is nothing to send.
+func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, error) {
 	if ctx.Err() != nil {
-		return nil
+		return false, nil
 	}
-	on := context.WithoutCancel(ctx)
-	now := time.Now()
-	err := r.journal.Begin(on, sale.Attempt{Call: call, At: now, Next: now.Add(sale.SettleDelay)})
+	a := nextAttempt(*call)
+	err := r.journal.Begin(context.WithoutCancel(ctx), a)
 	if errors.Is(err, sale.ErrNone) {
-		return nil // superseded by a newer update just now
+		return false, nil // superseded by a newer update just now
 	}
 	if err != nil {
 		// Nothing was sent. A full disk may get room again.
 		r.log.Warn("an attempt cannot be noted", "register", call.Register, "cause", err)
 		q.next = time.Now().Add(backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
 		q.failures++
-		return nil
+		return false, nil
 	}
-	unresolved := !call.InDoubtSince.IsZero()
+	q.begun(call, a.At)
+	return true, nil
+}
+
+// nextAttempt is an attempt that begins now.
+func nextAttempt(c sale.Call) sale.Attempt {
+	now := time.Now()
+	return sale.Attempt{Call: c, At: now, Next: now.Add(sale.SettleDelay)}
+}
+
+// begun takes over what the journal has noted of the attempt.
+func (q *queue) begun(call *sale.Call, at time.Time) {
+	q.unresolved = !call.InDoubtSince.IsZero()
 	call.Attempts++
-	if !unresolved {
-		call.InDoubtSince = now
-		q.doubtOf, q.doubted = call.Event, now
+	if !q.unresolved {
+		call.InDoubtSince = at
+		q.doubtOf, q.doubted = call.Event, at
 	}
-	answer, err := r.fiscal.Do(on, call)
+}
+
+// sendEvent sends a call whose begin is noted, and then the calls of the same
+// event behind it: the commit that settles the one notes the begin of the next,
+// so that nothing waits in between.
+func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call, q *queue) error {
+	for {
+		then, err := r.send(ctx, call, rest, q)
+		if err != nil || then == nil {
+			return err
+		}
+		call, rest = then.Call, rest[1:]
+		q.begun(&call, then.At)
+		if r.bucket.Wait(ctx) != nil {
+			return nil // noted as in doubt, and looked up at the next start
+		}
+	}
+}
+
+// send makes the one request of an attempt and records its end, whatever
+// becomes of ctx: once the service has answered, a shutdown must not make the
+// gateway forget (law 2). then is the attempt of the next call, if it was begun
+// with it.
+func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *queue) (then *sale.Attempt, err error) {
+	answer, err := r.fiscal.Do(context.WithoutCancel(ctx), call)
 	if err == nil {
 		r.reached()
-		return r.settle(ctx, sale.Outcome{Call: call, Answer: &answer, At: time.Now()}, q)
+		o := sale.Outcome{Call: call, Answer: &answer, At: time.Now()}
+		if len(rest) > 0 && ctx.Err() == nil {
+			next := rest[0]
+			next.Operation = answer.Operation
+			a := nextAttempt(next)
+			o.Then = &a
+		}
+		recorded, err := r.settle(ctx, o, q)
+		if !recorded {
+			return nil, err
+		}
+		return o.Then, err
 	}
 	var p *sale.Problem
 	if !errors.As(err, &p) {
-		return fmt.Errorf("send %s of sale %s: %w", call.Step, call.SaleID, err)
+		return nil, fmt.Errorf("send %s of sale %s: %w", call.Step, call.SaleID, err)
 	}
-	return r.settle(ctx, r.outcome(call, p, unresolved, q), q)
+	_, err = r.settle(ctx, r.outcome(call, p, q.unresolved, q), q)
+	return nil, err
 }
 
 // doubtAge is how long the call has been in doubt: by the monotonic clock if
@@ -332,22 +385,23 @@ func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *que
 	return sale.Outcome{Call: call, Problem: p, At: time.Now(), Next: q.next, InDoubt: course.InDoubt || unresolved, Blocked: course.Blocked}
 }
 
-// settle records an outcome. It does not give up while the disk is merely
-// full: the answer in hand is worth waiting for.
-func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) error {
+// settle records an outcome, and gives false if the relay ended before it
+// could. It does not give up while the disk is merely full: the answer in hand
+// is worth waiting for.
+func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) (bool, error) {
 	record := context.WithoutCancel(ctx)
 	for failures := 0; ; failures++ {
 		posted, err := r.journal.Settle(record, o)
 		if err == nil {
 			r.settled(o, posted, q)
-			return nil
+			return true, nil
 		}
 		if errors.Is(err, sale.ErrNone) {
-			return fmt.Errorf("the queue of %s has moved under an attempt: %w", o.Call.Register, err)
+			return false, fmt.Errorf("the queue of %s has moved under an attempt: %w", o.Call.Register, err)
 		}
 		r.log.Error("an outcome cannot be recorded", "register", o.Call.Register, "cause", err)
 		if r.rest(ctx, q, backoff(time.Second, 10*time.Second, failures, r.o.Jitter)); ctx.Err() != nil {
-			return nil // in doubt on disk: the next start looks it up
+			return false, nil // in doubt on disk: the next start looks it up
 		}
 	}
 }

@@ -42,11 +42,13 @@ type Outcome struct {
 	Next    time.Time // with Problem: not before
 	InDoubt bool      // with Problem: the request may have been carried out
 	Blocked bool      // with Problem: the queue waits for a person or a slow probe
+	Then    *Attempt  // with Answer: the begin of the event's next call, in the same commit
 }
 
 // Head is the call at the head of a register's queue.
 type Head struct {
 	Call
+	Rest         []Call // the event's calls after it; their Operation is the one of Call's answer
 	Device       DeviceID
 	BlockedSince time.Time // zero: not blocked
 	Class        Class     // of the last attempt

@@ -50,11 +50,13 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 	if err != nil || step >= int64(len(calls)) {
 		return h, fmt.Errorf("read the head of %s: event %d, step %d: %w", register, h.Event, step, cmp.Or(err, errStep))
 	}
+	for i := range calls {
+		c := &calls[i]
+		c.Event, c.Register, c.SaleID, c.Operation, c.Last = h.Event, register, h.SaleID, h.Operation, i == len(calls)-1
+	}
 	c := calls[step]
-	c.Event, c.Register, c.SaleID, c.Operation, c.Attempts = h.Event, register, h.SaleID, h.Operation, h.Attempts
-	c.Last = int(step) == len(calls)-1
-	c.InDoubtSince, c.NextAttempt = instant(doubt), instant(next)
-	h.Call, h.Accepted, h.BlockedSince = c, instant(at), instant(blocked)
+	c.Attempts, c.InDoubtSince, c.NextAttempt = h.Attempts, instant(doubt), instant(next)
+	h.Call, h.Rest, h.Accepted, h.BlockedSince = c, calls[step+1:], instant(at), instant(blocked)
 	return h, nil
 }
 
@@ -80,28 +82,31 @@ func (db *DB) passGap(ctx context.Context, register sale.RegisterID, read func(p
 // not the head any more. now is the attempt's begin; doubt, where it is set,
 // is an earlier attempt's that could not be resolved.
 func (db *DB) Begin(ctx context.Context, a sale.Attempt) error {
-	return db.change(ctx, func(t *tx) error {
-		register := t.w.rows.registers[a.Call.Register]
-		rseq, err := t.value(`SELECT rseq FROM event WHERE no = ?`, a.Call.Event)
-		if err != nil {
-			return err
-		}
-		doubt := a.Call.InDoubtSince
-		if doubt.IsZero() {
-			doubt = a.At
-		}
-		n, err := t.exec(`UPDATE queue SET head = ?1, attempts = attempts + 1, doubt_since = ?2, next_attempt = ?3
-			WHERE register = ?4 AND head <= ?1 AND step = ?5 AND attempts = ?6`,
-			rseq, millis(doubt), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
-		if err == nil && n != 1 {
-			err = sale.ErrNone
-		}
+	return db.change(ctx, func(t *tx) error { return t.begin(&a) })
+}
+
+func (t *tx) begin(a *sale.Attempt) error {
+	register := t.w.rows.registers[a.Call.Register]
+	rseq, err := t.value(`SELECT rseq FROM event WHERE no = ?`, a.Call.Event)
+	if err != nil {
 		return err
-	})
+	}
+	doubt := a.Call.InDoubtSince
+	if doubt.IsZero() {
+		doubt = a.At
+	}
+	n, err := t.exec(`UPDATE queue SET head = ?1, attempts = attempts + 1, doubt_since = ?2, next_attempt = ?3
+		WHERE register = ?4 AND head <= ?1 AND step = ?5 AND attempts = ?6`,
+		rseq, millis(doubt), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
+	if err == nil && n != 1 {
+		err = sale.ErrNone
+	}
+	return err
 }
 
 // Settle records the end of an attempt: the outcome, the answer verbatim, the
-// receipt into the mailbox and the queue's advance, all in one commit. posted
+// receipt into the mailbox, the queue's advance and the begin of the event's
+// next call where there is one, all in one commit. posted
 // is the device for which a receipt was put into the mailbox, "" if none was.
 func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error) {
 	size := 400
@@ -142,6 +147,9 @@ func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
 			ON CONFLICT (no) DO UPDATE SET operation = ?3`, c.Event, at, o.Answer.Operation); err != nil {
 			return "", err
 		}
+	}
+	if o.Then != nil {
+		return "", t.begin(o.Then)
 	}
 	if !c.Step.Ends() {
 		return "", nil
