@@ -258,7 +258,7 @@ func (t *tx) compare(e *sale.Entry, d deviceRow, known record, fault *sale.Fault
 		return sale.Accepted{Status: sale.Duplicate, Register: t.w.rows.names[known.Register]}, nil
 	}
 	return t.evidence(e, d, sale.Conflict, &sale.Fault{Code: "conflict",
-		Message: "this " + e.Event.Kind.String() + " of the sale was reported before with another content; the first one counts"})
+		Message: "this event of the sale was reported before with another content; the first one counts"})
 }
 
 // same gives the stored bytes of the same event, nil if there is none.
