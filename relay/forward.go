@@ -34,6 +34,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		g.Go(func() error { return r.forward(ctx, id, q) })
 	}
 	r.mu.Unlock()
+	g.Go(func() error { return r.settlePending(ctx) })
 	g.Go(func() error {
 		defer func() {
 			r.mu.Lock()
@@ -409,6 +410,12 @@ func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) (bool, err
 func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 	if o.Answer != nil {
 		q.failures, q.next = 0, time.Time{}
+		if o.Call.Step.Ends() && o.Answer.FiscalState == sale.FiscalPending {
+			select {
+			case r.pending <- struct{}{}:
+			default:
+			}
+		}
 		if posted != "" {
 			r.o.Posted(posted)
 		}

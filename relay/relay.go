@@ -27,6 +27,8 @@ type Journal interface {
 	Begin(ctx context.Context, a sale.Attempt) error                              // sale.ErrNone: not the head any more
 	Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error)
 	WithWork(ctx context.Context) ([]sale.RegisterID, error)
+	Pending(ctx context.Context, most int) ([]sale.Pending, error)
+	SettleFiscal(ctx context.Context, p sale.Pending, a sale.Answer, at time.Time) (posted sale.DeviceID, err error)
 	// Foreign gives the operations of other sales of the register that have the
 	// same external id: two devices may count alike.
 	Foreign(ctx context.Context, c sale.Call) (map[string]bool, error)
@@ -74,10 +76,11 @@ type Relay struct {
 	roster  Roster
 	log     *slog.Logger
 
-	open   openSales
-	uplink *uplink
-	slots  chan struct{} // one per request under way
-	bucket *rate.Limiter // the site's: bursts of half a second's worth
+	open    openSales
+	pending chan struct{} // a sale has ended with a pending fiscal state
+	uplink  *uplink
+	slots   chan struct{} // one per request under way
+	bucket  *rate.Limiter // the site's: bursts of half a second's worth
 
 	mu       sync.Mutex
 	queues   map[sale.RegisterID]*queue    // those with work
@@ -116,5 +119,5 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
 		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
-		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}}
+		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, pending: make(chan struct{}, 1)}
 }

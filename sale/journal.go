@@ -71,3 +71,14 @@ type StoredLetter struct {
 	RequestID string
 	Body      []byte
 }
+
+// FiscalPending is the fiscal state of an operation that is not signed yet.
+const FiscalPending = "pending"
+
+// Pending is an ended sale whose fiscal state is pending.
+type Pending struct {
+	No        int64
+	Register  RegisterID
+	SaleID    string
+	Operation string
+}

@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"edgegw/sale"
 )
@@ -279,4 +280,55 @@ func (db *DB) Foreign(ctx context.Context, c sale.Call) (map[string]bool, error)
 			return err
 		}, c.SaleID, string(c.Register), c.Event)
 	return m, err
+}
+
+// Pending gives ended sales whose fiscal state is pending, the oldest first.
+func (db *DB) Pending(ctx context.Context, most int) (list []sale.Pending, err error) {
+	err = db.query(ctx, `SELECT s.no, r.register_id, o.ref, coalesce(s.operation, o.operation)
+		  FROM sale s JOIN event o ON o.no = s.no JOIN register r ON r.no = o.register
+		 WHERE s.fiscal_state = 'pending' ORDER BY s.no LIMIT ?`,
+		func(scan func(...any) error) error {
+			var p sale.Pending
+			err := scan(&p.No, &p.Register, &p.SaleID, &p.Operation)
+			list = append(list, p)
+			return err
+		}, most)
+	return list, err
+}
+
+// SettleFiscal records what became of a pending fiscal state: the answer
+// verbatim, and the receipt into the mailbox once more. Done before, it changes
+// nothing, and posted is "".
+func (db *DB) SettleFiscal(ctx context.Context, p sale.Pending, a sale.Answer, at time.Time) (posted sale.DeviceID, err error) {
+	err = db.changeOf(ctx, 400+len(a.Body), func(t *tx) error {
+		posted = ""
+		n, err := t.exec(`UPDATE sale SET fiscal_state = ?2, document = ?3, changed_at = ?4 WHERE no = ?1 AND fiscal_state = 'pending'`,
+			p.No, a.FiscalState, a.DocumentNumber, millis(at))
+		if err != nil || n == 0 {
+			return err
+		}
+		answer, err := t.insert(`INSERT INTO answer (event, step, at, attempts, status, adopted, request_id, body)
+			SELECT event, step, ?2, 0, ?3, 1, ?4, ?5 FROM answer WHERE no = (SELECT answer FROM sale WHERE no = ?1)`,
+			p.No, millis(at), a.Status, a.RequestID, nonNil(a.Body))
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(`UPDATE sale SET answer = ?2 WHERE no = ?1`, p.No, answer); err != nil {
+			return err
+		}
+		if _, err := t.exec(`INSERT INTO mailbox (device, sale, answer, at, delayed) SELECT o.device, o.no, ?2, ?3, ?3 - e.at > ?4
+			FROM event o JOIN answer a ON a.no = ?2 JOIN event e ON e.no = a.event WHERE o.no = ?1`,
+			p.No, answer, millis(at), sale.DelayedAfter.Milliseconds()); err != nil {
+			return err
+		}
+		v, err := t.value(`SELECT d.device_id FROM event o JOIN device d ON d.no = o.device WHERE o.no = ?`, p.No)
+		if id, ok := v.(string); ok {
+			posted = sale.DeviceID(id)
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("settle the fiscal state of sale %s: %w", p.SaleID, err)
+	}
+	return posted, err
 }

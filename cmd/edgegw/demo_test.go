@@ -81,17 +81,18 @@ func TestDemoWantsSignedReceipts(t *testing.T) {
 	for _, c := range []struct {
 		state string
 		after time.Duration
-		want  []string // of OpenFiskal, and of the receipts
+		wait  time.Duration // for what is under way
+		want  []string      // of OpenFiskal, and of the receipts
 	}{
-		{"failed", time.Millisecond, []string{"its fiscal state is failed"}},
-		{"succeeded", time.Hour, []string{"its fiscal state is pending", "still pending at OpenFiskal: "}},
+		{"failed", time.Millisecond, 30 * time.Second, []string{"its fiscal state is failed", "failed to be signed"}},
+		{"succeeded", time.Hour, 2 * time.Second, []string{"its fiscal state is pending", "still pending at OpenFiskal: "}},
 	} {
 		t.Run(c.state, func(t *testing.T) {
 			t.Parallel()
 			var out, errs bytes.Buffer
 			none := time.Duration(0)
 			a := &app{out: &out, err: &errs, ctx: t.Context(), stop: func() {}, globals: globals{DataDir: filepath.Join(t.TempDir(), "demo")}}
-			cmd := &demoCmd{For: time.Second, Devices: 2, CutFor: &none, settle: 2 * time.Second, tamper: func(s *sandbox.Service) {
+			cmd := &demoCmd{For: time.Second, Devices: 2, CutFor: &none, settle: c.wait, tamper: func(s *sandbox.Service) {
 				s.Inject(sandbox.Fault{Step: sandbox.StepComplete, Action: sandbox.Pend, PendTo: c.state, PendFor: c.after})
 			}}
 			if code := a.report(cmd.Run(a)); code != exitFailed {

@@ -97,6 +97,8 @@ CREATE TABLE sale (
   answer       INTEGER              -- the answer that settled it
 ) STRICT;
 
+CREATE INDEX sale_pending ON sale (no) WHERE fiscal_state = 'pending';
+
 -- Answers of OpenFiskal that confirmed a call, verbatim.
 CREATE TABLE answer (
   no         INTEGER PRIMARY KEY,
