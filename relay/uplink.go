@@ -111,8 +111,11 @@ func (u *uplink) failed(problem string, probe uint64) bool {
 		u.since = time.Now()
 	}
 	u.down, u.known, u.probe, u.problem = true, true, 0, problem
-	// 1 s … 60 s, full jitter; a success of anybody ends it at once.
-	u.next = time.Now().Add(backoff(time.Second, time.Minute, u.failures, u.jitter))
+	// 1 s … 60 s, full jitter; a success of anybody ends it at once. A short
+	// outage is not made twice as long by an unlucky draw: no wait is longer
+	// than half of what it has lasted.
+	most := min(time.Minute, max(2*time.Second, time.Since(u.since)/2))
+	u.next = time.Now().Add(backoff(time.Second, most, u.failures, u.jitter))
 	u.failures++
 	u.tell()
 	return !was
@@ -162,9 +165,9 @@ func backoff(first, most time.Duration, failures int, jitter Jitter) time.Durati
 	step := first
 	for range failures {
 		if step *= 2; step >= most {
-			step = most
 			break
 		}
 	}
+	step = min(step, most)
 	return max(first/10, jitter(step))
 }

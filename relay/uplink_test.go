@@ -99,3 +99,27 @@ func TestLateFailuresDoNotLengthenTheBackoff(t *testing.T) {
 		}
 	})
 }
+
+// With the longest draws, an outage of ten seconds is noticed as over within
+// five more, and one of hours within a minute.
+func TestAShortOutageIsNotMadeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUplink(whole)
+		u.failed("refused", 0)
+		began := time.Now()
+		longest := map[bool]time.Duration{}
+		for time.Since(began) < 6*time.Hour {
+			before := time.Now()
+			probe, err := u.enter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			early := before.Sub(began) <= 10*time.Second
+			longest[early] = max(longest[early], time.Since(before))
+			u.failed("refused", probe)
+		}
+		if longest[true] > 5*time.Second || longest[false] != time.Minute {
+			t.Errorf("waits of %v", longest)
+		}
+	})
+}
