@@ -82,12 +82,12 @@ func (g *Gateway) siteStatus() []byte {
 	return b
 }
 
-// siteTime is edgegw/v1/site/time. The quality is honest: nobody has asked the
-// kernel whether its clock is synchronised.
+// siteTime is edgegw/v1/site/time (CONTRACT.md 2.3).
 func siteTime() []byte {
+	now := time.Now()
 	b, _ := json.Marshal(struct {
 		Now     time.Time `json:"now"`
 		Quality string    `json:"quality"`
-	}{time.Now(), "unknown"})
+	}{now, clockQuality(now, kernelSynchronised())}) // of plain values
 	return b
 }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package gateway
+
+func kernelSynchronised() bool { return false }
