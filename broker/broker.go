@@ -195,6 +195,9 @@ func capabilities(o Options) *mqtt.Capabilities {
 // Run serves until ctx ends or a listener fails for good, and then closes.
 func (b *Broker) Run(ctx context.Context) error {
 	clients, subs, err := b.load(ctx)
+	if ctx.Err() != nil {
+		return b.Close() // told to end before it began: no failure
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("load mqtt sessions: %w", err), b.Close())
 	}
