@@ -134,7 +134,7 @@ func checkIDs(add AddDevice) *Refusal {
 	switch {
 	case !add.DeviceID.Valid():
 		return invalid("device_id is not the id of a device", "It has 1 to 63 of a-z, 0-9 and -, does not begin with -, and is not site.")
-	case LooksLikeKey(string(add.RegisterID)):
+	case sale.LooksLikeKey(string(add.RegisterID)):
 		return invalid("register_id holds an OpenFiskal key", "Send the register's id there (reg_…), and the key as register_key.")
 	case !add.RegisterID.Valid():
 		return invalid("register_id is not the id of a register", "It has 1 to 128 letters, digits, _ and -.")
@@ -142,15 +142,8 @@ func checkIDs(add AddDevice) *Refusal {
 	return nil
 }
 
-// LooksLikeKey reports whether text has the form of an OpenFiskal key. A register
-// id may have the same characters, so that only its beginning tells the two apart.
-func LooksLikeKey(text string) bool {
-	const family = "ofk_" // of all their keys
-	return len(text) >= len(family) && strings.EqualFold(text[:len(family)], family)
-}
-
 // ValidRegister reports whether r can be the id of a register and is no key.
-func ValidRegister(r sale.RegisterID) bool { return r.Valid() && !LooksLikeKey(string(r)) }
+func ValidRegister(r sale.RegisterID) bool { return r.Valid() && !sale.LooksLikeKey(string(r)) }
 
 func (a api) setDeviceKey(w http.ResponseWriter, r *http.Request) {
 	id, f := deviceID(r)

@@ -117,7 +117,7 @@ func (n NewDevice) Check() error {
 		return fmt.Errorf("device id %q must be 1 to 63 of a-z, 0-9 and -, not begin with -, and not be %q", string(n.ID), string(sale.ReservedDevice))
 	case !n.Register.Valid():
 		return fmt.Errorf("register id %q must be 1 to 128 of A-Z, a-z, 0-9, _ and -", string(n.Register))
-	case strings.HasPrefix(string(n.Register), "ofk_"):
+	case sale.LooksLikeKey(string(n.Register)):
 		return errors.New("the register id looks like an API key (ofk_): a register id looks like reg_01HXYZ")
 	case n.Kind != "" && !slices.Contains(sale.DeviceKinds, n.Kind):
 		return fmt.Errorf("kind %q must be one of %s", n.Kind, strings.Join(sale.DeviceKinds, ", "))

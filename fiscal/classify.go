@@ -28,7 +28,6 @@ const (
 
 	codeOtherOperation = "other_operation"
 	codeOtherState     = "other_state"
-	codeLookupRefused  = "lookup_refused"
 )
 
 // purpose is what a request was for. A request that is neither look-up nor
@@ -82,8 +81,8 @@ var table = []row{
 	{from: 500, to: 599, class: sale.Transient, code: "server_error"},
 
 	// Look-up not possible: the sale stays in doubt.
-	own(one(403, isLookup, sale.InDoubt, codeLookupRefused)),
-	own(one(405, isLookup, sale.InDoubt, codeLookupRefused)),
+	own(one(403, isLookup, sale.InDoubt, sale.CodeLookUpRefused)),
+	own(one(405, isLookup, sale.InDoubt, sale.CodeLookUpRefused)),
 
 	// 401, 403
 	one(401, nil, sale.KeyRefused, "unauthorized"),
@@ -119,7 +118,7 @@ var table = []row{
 	{from: 300, to: 399, class: sale.Misconfigured, code: "redirect", own: true},
 
 	// Unknown statuses.
-	{from: 400, to: 499, when: isLookup, class: sale.InDoubt, code: codeLookupRefused, own: true},
+	{from: 400, to: 499, when: isLookup, class: sale.InDoubt, code: sale.CodeLookUpRefused, own: true},
 	{from: 400, to: 499, when: func(f facts) bool { return f.retryable }, class: sale.Transient, code: "unexpected_status"},
 	{from: 400, to: 499, class: sale.Misconfigured, code: "unexpected_status"},
 	{from: 0, to: 199, class: sale.InDoubt, code: "unexpected_status", own: true},
@@ -173,7 +172,7 @@ func classify(r reply, p purpose, fault string) *sale.Problem {
 	if out.Code == "" || row.own {
 		out.Code = row.code
 	}
-	if row.own && fault != "" && row.class == sale.InDoubt && row.code != codeLookupRefused {
+	if row.own && fault != "" && row.class == sale.InDoubt && row.code != sale.CodeLookUpRefused {
 		out.Code = fault
 	}
 	if out.RequestID == "" {
@@ -207,14 +206,14 @@ func readEnvelope(body []byte) envelope {
 
 // details are the words for people where the service has none.
 var details = map[string]string{
-	codeTimeout:         "the answer did not come in time",
-	codeCut:             "the connection ended before the whole answer was there",
-	codeUnreadable:      "the answer is not one of OpenFiskal; a captive portal or a proxy may stand between",
-	codeOtherOperation:  "the answer speaks of another operation",
-	codeOtherState:      "the answer has another state than the call leads to",
-	codeLookupRefused:   "OpenFiskal does not let this key look operations up",
-	"redirect":          "the service redirects; redirects are not followed",
-	"unexpected_status": "a status that OpenFiskal does not use; check openfiskal.base_url",
+	codeTimeout:            "the answer did not come in time",
+	codeCut:                "the connection ended before the whole answer was there",
+	codeUnreadable:         "the answer is not one of OpenFiskal; a captive portal or a proxy may stand between",
+	codeOtherOperation:     "the answer speaks of another operation",
+	codeOtherState:         "the answer has another state than the call leads to",
+	sale.CodeLookUpRefused: "OpenFiskal does not let this key look operations up",
+	"redirect":             "the service redirects; redirects are not followed",
+	"unexpected_status":    "a status that OpenFiskal does not use; check openfiskal.base_url",
 }
 
 // notSent is the problem of a caller that gave up before anything was sent.

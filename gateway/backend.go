@@ -138,7 +138,7 @@ func (k *control) Status(ctx context.Context) (admin.Status, error) {
 		s.Totals.Waiting += q.Waiting
 		s.Totals.Quarantined += q.Quarantined
 		s.Totals.Resolved += q.Resolved
-		k.queueCondition(board, q, devices)
+		k.queueCondition(ctx, board, q, devices)
 	}
 	s.Conditions = append(s.Conditions, board.List()...)
 	s.Sentence = sentence(&s)
@@ -242,7 +242,7 @@ func (k *control) evidence(ctx context.Context, b *health.Board, s *admin.Status
 const longWait = 5 * time.Minute
 
 // queueCondition raises what stands in the way of one register's queue.
-func (k *control) queueCondition(b *health.Board, q store.Queue, devices []sale.Device) {
+func (k *control) queueCondition(ctx context.Context, b *health.Board, q store.Queue, devices []sale.Device) {
 	name, argument := "", "--register "+string(q.Register)
 	for _, d := range devices {
 		if d.Register == q.Register {
@@ -259,7 +259,7 @@ func (k *control) queueCondition(b *health.Board, q store.Queue, devices []sale.
 		}
 		c.Code, c.Since, c.Title = "queue_waits", q.Oldest, "OpenFiskal gives no good answer for "+who+". The last one: "+q.Problem
 		c.Remedy = "It is tried again by itself. If this lasts, tell OpenFiskal's support what the last answer was"
-	case q.Class == sale.KeyRefused && k.sealedAway(q.Register):
+	case q.Class == sale.KeyRefused && k.sealedAway(ctx, q.Register):
 		c.Code, c.Title = "key_sealed", "The key cannot be opened of "+who
 		c.Remedy = "Give back the key-encryption key it was sealed with (vault.kek, vault.kek_file) and start the gateway again, or enter the register's key anew: edgegw key set " + argument + " --key-stdin"
 	case q.Class == sale.KeyRefused && k.keyless(q.Register):
@@ -286,14 +286,12 @@ func (k *control) keyless(r sale.RegisterID) bool {
 	return errors.Is(err, sale.ErrNone)
 }
 
-// sealedAway reports whether the register has a key that cannot be opened.
-func (k *control) sealedAway(r sale.RegisterID) bool {
-	for _, bad := range k.ring.Check() {
-		if bad.Register == r {
-			return true
-		}
-	}
-	return false
+// sealedAway reports whether the register has a key in use that cannot be
+// opened.
+func (k *control) sealedAway(ctx context.Context, r sale.RegisterID) bool {
+	key, err := k.ring.Credential(ctx, r)
+	key.Wipe()
+	return err != nil && !errors.Is(err, sale.ErrNone)
 }
 
 // sentence says in words how the site is.

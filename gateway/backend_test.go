@@ -41,7 +41,7 @@ func TestQueueConditions(t *testing.T) {
 				row.queue.Register = "reg_pump-01"
 			}
 			var b health.Board
-			s.queueCondition(&b, row.queue, devices)
+			s.queueCondition(t.Context(), &b, row.queue, devices)
 			list := b.List()
 			if row.code == "" {
 				if len(list) != 0 {

@@ -39,7 +39,6 @@ type Options struct {
 	Transport http.RoundTripper                       // to OpenFiskal
 	Disk      func(driver.Connector) driver.Connector // of the database
 	Jitter    func(most time.Duration) time.Duration  // of every back-off
-	Encode    func(fiscal.Encoder) relay.Encoder      // of calls; nil: the encoder itself
 	Log       *slog.Logger
 	Version   string
 }
@@ -221,10 +220,6 @@ func (g *Gateway) bind() error {
 	c := g.config
 	g.site = site{changed: make(chan struct{}, 1)}
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
-	var encoder relay.Encoder = fiscal.Encoder{NewKey: newUUID}
-	if g.options.Encode != nil {
-		encoder = g.options.Encode(fiscal.Encoder{NewKey: newUUID})
-	}
 	g.relay = relay.New(relay.Options{
 		Concurrency: c.OpenFiskal.Concurrency,
 		Window:      c.OpenFiskal.IdempotencyWindow,
@@ -238,7 +233,7 @@ func (g *Gateway) bind() error {
 		},
 		Refused: func(r sale.RegisterID) { g.keys.ask(r) },
 		Log:     g.log,
-	}, g.db, encoder, g.fiscal, roster{g.ring})
+	}, g.db, fiscal.Encoder{NewKey: newUUID}, g.fiscal, roster{g.ring})
 	o := broker.Options{
 		MaxConnections:    c.MQTT.MaxConnections,
 		PerAddress:        c.MQTT.MaxConnectionsPerAddress,

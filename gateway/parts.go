@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"edgegw/devicekeys"
@@ -43,10 +42,10 @@ func (m mailbox) Again(ctx context.Context, d sale.DeviceID, saleID string) erro
 	return m.db.Again(ctx, d, saleID, time.Now())
 }
 
-// site is what devices are told of the site as a whole.
+// site is what devices are told of the site as a whole. last belongs to the
+// upkeep's goroutine.
 type site struct {
 	changed chan struct{}
-	mu      sync.Mutex
 	last    siteWords
 }
 
@@ -67,8 +66,6 @@ func (s *site) poke() {
 
 func (g *Gateway) siteStatus() []byte {
 	s := &g.site
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := siteWords{Accept: "yes", Uplink: "up"}
 	if !g.relay.Uplink().Up {
 		now.Uplink = "down"

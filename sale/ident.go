@@ -1,5 +1,7 @@
 package sale
 
+import "strings"
+
 // DeviceID names a device: the MQTT client identifier, the user name and the
 // level of its topics (CONTRACT.md 2.1). Chosen by the technician.
 type DeviceID string
@@ -31,6 +33,13 @@ func (d DeviceID) Valid() bool {
 // The pattern is narrow on purpose: the id becomes a path segment, and neither
 // PathEscape nor JoinPath makes "..", "?" or "#" harmless (FAULTS.md H3).
 func (r RegisterID) Valid() bool { return validToken(string(r), 128) }
+
+// LooksLikeKey reports whether text has the form of an OpenFiskal key. A register
+// id may have the same characters, so that only its beginning tells the two apart.
+func LooksLikeKey(text string) bool {
+	const family = "ofk_" // of all their keys
+	return len(text) >= len(family) && strings.EqualFold(text[:len(family)], family)
+}
 
 // ValidOperation reports whether id can stand in a path as an operation id of
 // OpenFiskal (`op_01HXYZ` or a UUID).

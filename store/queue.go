@@ -107,8 +107,8 @@ func (t *tx) begin(a *sale.Attempt) error {
 
 // Settle records the end of an attempt: the outcome, the answer verbatim, the
 // receipt into the mailbox, the queue's advance and the begin of the event's
-// next call where there is one, all in one commit. posted
-// is the device for which a receipt was put into the mailbox, "" if none was.
+// next call where there is one, all in one commit. posted is the device for
+// which a receipt was put into the mailbox, "" if none was.
 func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error) {
 	size := 400
 	if o.Answer != nil {
@@ -164,13 +164,12 @@ func (t *tx) advance(c *sale.Call, register, at int64) error {
 	if err != nil {
 		return err
 	}
-	text := `UPDATE queue SET step = step + 1, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
-		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`
+	move := `step = step + 1`
 	if c.Last {
-		text = `UPDATE queue SET head = head + 1, step = 0, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
-		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`
+		move = `head = head + 1, step = 0`
 	}
-	n, err := t.exec(text, register, c.Event, c.Index)
+	n, err := t.exec(`UPDATE queue SET `+move+`, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
+		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`, register, c.Event, c.Index)
 	if err == nil && n != 1 {
 		err = fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
 	}

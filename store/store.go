@@ -38,8 +38,6 @@ var (
 type Options struct {
 	Disk func(driver.Connector) driver.Connector // wraps every connection
 	Log  *slog.Logger
-	// ReadOnly opens for reading beside another process's writer.
-	ReadOnly bool
 }
 
 // DB is the journal: one writer and a pool of readers on one file.
@@ -71,13 +69,11 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if wrap == nil {
 		wrap = func(c driver.Connector) driver.Connector { return c }
 	}
-	if !o.ReadOnly {
-		w, err := openWriter(ctx, wrap(connector{dsn: writerDSN(path)}), db)
-		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, err)
-		}
-		db.w = w
+	w, err := openWriter(ctx, wrap(connector{dsn: writerDSN(path)}), db)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	db.w = w
 	db.read = sql.OpenDB(wrap(connector{dsn: readerDSN(path)}))
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(4)
@@ -137,15 +133,9 @@ func (db *DB) fail(err error) {
 // Close ends the writer after what is queued, and closes the file. Safe twice.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
-		var errs []error
-		if db.w != nil {
-			errs = append(errs, db.w.close())
-		}
-		if db.read != nil {
-			db.reads.close()
-			errs = append(errs, db.read.Close())
-		}
-		db.closed = errors.Join(errs...)
+		err := db.w.close()
+		db.reads.close()
+		db.closed = errors.Join(err, db.read.Close())
 	})
 	return db.closed
 }

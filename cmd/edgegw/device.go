@@ -171,7 +171,7 @@ func registerID(text string) (sale.RegisterID, error) {
 // noKey refuses a key where an id belongs. It would pass for a register's id,
 // and go into addresses, listings and logs.
 func noKey(text string) error {
-	if admin.LooksLikeKey(text) {
+	if sale.LooksLikeKey(text) {
 		return usage("that is an OpenFiskal key where an id belongs; give keys with --key-file or --key-stdin, and have this one replaced: a command line is seen by everybody on the machine")
 	}
 	return nil
