@@ -7,6 +7,7 @@ import "time"
 type Course struct {
 	InDoubt     bool          // the request may have been carried out: look before it is sent again
 	Blocked     bool          // the queue waits for a person, or for a slow probe
+	Quarantine  bool          // the sale goes to a person; what becomes of its queue is the operator's choice
 	First, Most time.Duration // the back-off's first and longest step
 }
 
@@ -27,7 +28,7 @@ var courses = map[Class]Course{
 	Misconfigured:   {Blocked: true, First: 5 * time.Minute, Most: 5 * time.Minute},
 	SigningDown:     {First: 15 * time.Second, Most: 5 * time.Minute},
 	Resolve:         {InDoubt: true, First: settleDelay, Most: time.Minute},
-	Poison:          {Blocked: true, First: 15 * time.Minute, Most: 15 * time.Minute},
+	Poison:          {Quarantine: true}, // the sale; openfiskal.on_rejected decides about its queue
 }
 
 // Course gives what follows. A class without a row is treated as in doubt: the

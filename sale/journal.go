@@ -1,6 +1,9 @@
 package sale
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Entry is an event on its way into the journal, with the calls it would owe
 // already frozen, so that the writer only decides and records.
@@ -11,6 +14,7 @@ type Entry struct {
 	Register  RegisterID // of a sale that begins now
 	At        time.Time
 	Unsafe    bool   // it came with QoS 0
+	Quality   string // of At: synchronised, informative or unknown; "" is not recorded
 	Begun     bool   // this process has seen the sale's start on its way to the journal
 	Operation string // client-made UUID, for a sale that begins now
 	Currency  string // what the calls were rendered in
@@ -31,6 +35,8 @@ type Refusal struct {
 	SaleID  string // as far as it could be read
 	Status  Status // Quarantined or Conflict
 	Fault   *Fault
+	Seq     int64 // the device's event counter, as far as it could be read
+	HasSeq  bool
 }
 
 // Outcome is the end of one attempt. Answer or Problem is set.
@@ -42,7 +48,10 @@ type Outcome struct {
 	Next    time.Time // with Problem: not before
 	InDoubt bool      // with Problem: the request may have been carried out
 	Blocked bool      // with Problem: the queue waits for a person or a slow probe
-	Then    *Attempt  // with Answer: the begin of the event's next call, in the same commit
+	// With Problem: the sale goes to quarantine. Its queue steps over it, or,
+	// with Blocked, waits for the decision.
+	Quarantine bool
+	Then       *Attempt // with Answer: the begin of the event's next call, in the same commit
 }
 
 // Head is the call at the head of a register's queue.
@@ -64,13 +73,17 @@ type Attempt struct {
 
 // StoredLetter is a letter as the journal keeps it: the answer it is made from.
 type StoredLetter struct {
-	No        int64
-	Sale      string
-	Delayed   bool
-	Status    int
-	RequestID string
-	Body      []byte
+	No          int64
+	Sale        string
+	Delayed     bool
+	Quarantined bool // it says that a person must look; there is no answer then
+	Status      int
+	RequestID   string
+	Body        []byte
 }
+
+// ErrHeld is given for a queue that waits for a person's decision.
+var ErrHeld = errors.New("the queue waits for a decision")
 
 // FiscalPending is the fiscal state of an operation that is not signed yet.
 const FiscalPending = "pending"

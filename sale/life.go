@@ -47,6 +47,7 @@ const (
 	Open     Fate = iota + 1 // a new sale begins; its calls are owed
 	Continue                 // belongs to a sale; its calls are owed
 	Follow                   // belongs to a sale in quarantine: stored with it, nothing is owed yet
+	Reopen                   // money was taken for a sale that a person had closed before: back to a person
 	Compare                  // the same event was stored before: the content decides
 	Refuse                   // can never become part of a sale: evidence for a person
 )
@@ -76,6 +77,8 @@ func (r Record) Take(e *Event) (Fate, *Fault) {
 		return Refuse, &Fault{Code: "already_started", Field: "/sale_id", Message: "this sale has been started by another event"}
 	case e.Currency != "" && e.Currency != r.Currency:
 		return Refuse, &Fault{Code: "invalid", Field: "/currency", Message: "differs from the currency of the sale's start"}
+	case r.State == ByPerson && e.Kind == Complete:
+		return Reopen, nil
 	case r.State != Waiting:
 		return Follow, nil
 	}

@@ -13,6 +13,7 @@ func TestTake(t *testing.T) {
 	open := Record{No: 1, Currency: "EUR", State: Waiting, Opened: Start}
 	ended := func(k Kind) Record { r := open; r.End = k; return r }
 	quarantined := func(r Record) Record { r.State = Quarantine; return r }
+	closed := func(r Record) Record { r.State = ByPerson; return r }
 	whole := Record{No: 1, Currency: "EUR", State: Waiting, Opened: Whole, End: Whole}
 	alone := Record{No: 1, Currency: "EUR", State: Waiting, Opened: Complete, End: Complete}
 	for _, c := range []struct {
@@ -47,6 +48,9 @@ func TestTake(t *testing.T) {
 		{"late start of a lone complete", alone, Event{Kind: Start}, Refuse, "sale_ended"},
 		{"complete of a quarantined sale", quarantined(open), Event{Kind: Complete}, Follow, ""},
 		{"start again of a quarantined sale", quarantined(open), Event{Kind: Start}, Compare, ""},
+		{"money for a sale a person has closed", closed(open), Event{Kind: Complete}, Reopen, ""},
+		{"an update of a sale a person has closed", closed(open), Event{Kind: Update}, Follow, ""},
+		{"a cancel of a sale a person has closed", closed(open), Event{Kind: Cancel}, Follow, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, fault := c.sale.Take(&c.event)

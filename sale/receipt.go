@@ -4,6 +4,9 @@ import "encoding/json"
 
 // Receipt makes the receipt of a letter's answer.
 func (l StoredLetter) Receipt() (Receipt, error) {
+	if l.Quarantined {
+		return Receipt{SaleID: l.Sale, State: Quarantine.String(), Delayed: l.Delayed}, nil
+	}
 	a, err := ParseAnswer(l.Status, l.RequestID, l.Body)
 	if err != nil {
 		return Receipt{}, err
