@@ -20,6 +20,11 @@ const (
 	flagUnsafe       = 1 // came with QoS 0
 	flagStartMissing = 2
 	flagSuperseded   = 4 // a newer update stands for it; it is not sent
+
+	// How far the time of acceptance can be believed; none of them: not recorded.
+	flagSynchronised = 8
+	flagInformative  = 16
+	flagUnknownTime  = 32
 )
 
 // Append puts an event and the calls it owes into the journal: all or nothing.
@@ -51,7 +56,12 @@ func (db *DB) Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepte
 			if !ok {
 				return fmt.Errorf("keep a message of %s: %w", r.Message.Device, ErrUnknownDevice)
 			}
-			return t.refuse(d.no, r.Message.Kind, millis(r.Message.Received), r.Status, r.SaleID, r.Fault, r.Message.Payload)
+			err := t.refuse(d.no, r.Message.Kind, millis(r.Message.Received), r.Status, r.SaleID, r.Fault, r.Message.Payload)
+			if err == nil && r.HasSeq {
+				w := db.w
+				w.seen = append(w.seen, seen{d.no, r.Seq, millis(r.Message.Received)})
+			}
+			return err
 		},
 		after: func(err error) { done(a, err) },
 	})
@@ -61,9 +71,10 @@ func (t *tx) refuse(device int64, k sale.Kind, at int64, s sale.Status, ref stri
 	h := sha256.New()
 	h.Write([]byte{byte(k)})
 	h.Write(raw)
-	_, err := t.exec(`INSERT INTO refused (device, kind, at, status, ref, code, field, message, mark, raw)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, mark) DO NOTHING`,
-		device, k, at, string(s), ref, f.Code, f.Field, f.Message, h.Sum(nil)[:16], nonNil(raw))
+	n, err := t.exec(`INSERT INTO refused (no, device, kind, at, status, ref, code, field, message, mark, raw)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, mark) DO NOTHING`,
+		t.w.rows.item, device, k, at, string(s), ref, f.Code, f.Field, f.Message, h.Sum(nil)[:16], nonNil(raw))
+	t.w.rows.item += n
 	return err
 }
 
@@ -91,7 +102,7 @@ func (t *tx) append(e *sale.Entry) (sale.Accepted, error) {
 	}
 	fate, fault := known.Take(e.Event)
 	switch fate {
-	case sale.Continue, sale.Follow:
+	case sale.Continue, sale.Follow, sale.Reopen:
 		return t.proceed(e, d, known, fate)
 	case sale.Compare:
 		return t.compare(e, d, known, fault)
@@ -125,14 +136,18 @@ func (t *tx) open(e *sale.Entry) (sale.Accepted, bool, error) {
 	}
 	w.next++
 	w.queued(register, rseq, true)
+	w.counted(e, d)
 	return sale.Accepted{Status: sale.Queued, Register: e.Register}, true, nil
 }
 
+var qualityFlags = map[string]int64{"synchronised": flagSynchronised, "informative": flagInformative, "unknown": flagUnknownTime}
+
 func (t *tx) flags(e *sale.Entry) int64 {
+	flags := qualityFlags[e.Quality]
 	if e.Unsafe {
-		return flagUnsafe
+		flags |= flagUnsafe
 	}
-	return 0
+	return flags
 }
 
 // record is what is known of a sale, and its register's number.
@@ -170,7 +185,7 @@ func (t *tx) proceed(e *sale.Entry, d deviceRow, known record, fate sale.Fate) (
 	a := sale.Accepted{Status: sale.Queued, Register: w.rows.names[register]}
 	rseq := w.rows.tails[register] + 1
 	var place any = rseq
-	if fate == sale.Follow {
+	if fate != sale.Continue {
 		place, a = nil, sale.Accepted{Status: sale.Quarantined, Fault: &sale.Fault{Code: "sale_quarantined", Field: "/sale_id",
 			Message: "this sale waits for a person; the event is stored with it"}}
 	}
@@ -195,10 +210,16 @@ func (t *tx) proceed(e *sale.Entry, d deviceRow, known record, fate sale.Fate) (
 			return sale.Accepted{}, err
 		}
 	}
+	if place == nil {
+		if err := t.follow(e, known, fate); err != nil {
+			return sale.Accepted{}, err
+		}
+	}
 	w.next++
 	if place != nil {
 		w.queued(register, rseq, false)
 	}
+	w.counted(e, d)
 	return a, nil
 }
 
@@ -280,5 +301,8 @@ func (t *tx) same(e *sale.Entry, known record) ([]byte, error) {
 
 func (t *tx) evidence(e *sale.Entry, d deviceRow, s sale.Status, f *sale.Fault) (sale.Accepted, error) {
 	err := t.refuse(d.no, e.Event.Kind, millis(e.At), s, e.Event.SaleID, f, e.Raw)
+	if err == nil {
+		t.w.counted(e, d)
+	}
 	return sale.Accepted{Status: s, Fault: f}, err
 }

@@ -12,13 +12,20 @@ type cache struct {
 	devices   map[sale.DeviceID]deviceRow
 	registers map[sale.RegisterID]int64
 	names     map[int64]sale.RegisterID
-	tails     map[int64]int64 // the last rseq given, by register
+	tails     map[int64]int64          // the last rseq given, by register
+	sequences map[int64]*sale.Sequence // by device
+	item      int64                    // number of the next quarantine item
 }
 
 type deviceRow struct{ no, register int64 }
 
 // tally is what a batch adds to a register's queue row, written once at its end.
 type tally struct{ accepted int64 }
+
+// seen notes an event counter; see sale.Sequence.
+type seen struct {
+	device, seq, at int64
+}
 
 func (c *cache) load(t *tx, next *int64) error {
 	fresh := cache{}
@@ -31,7 +38,7 @@ func (c *cache) load(t *tx, next *int64) error {
 
 func (c *cache) read(t *tx, next *int64) error {
 	*c = cache{devices: map[sale.DeviceID]deviceRow{}, registers: map[sale.RegisterID]int64{},
-		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}}
+		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}, sequences: map[int64]*sale.Sequence{}}
 	err := t.query(`SELECT device_id, no, register FROM device`, func(row []driver.Value) error {
 		c.devices[sale.DeviceID(row[0].(string))] = deviceRow{row[1].(int64), row[2].(int64)}
 		return nil
@@ -48,9 +55,17 @@ func (c *cache) read(t *tx, next *int64) error {
 	if err != nil {
 		return err
 	}
+	if err := c.readSequences(t); err != nil {
+		return err
+	}
 	v, err := t.value(`SELECT coalesce(max(no), 0) + 1 FROM event`)
+	if err != nil {
+		return err
+	}
+	*next = v.(int64)
+	v, err = t.value(`SELECT max((SELECT coalesce(max(no), 0) FROM refused), (SELECT coalesce(max(no), 0) FROM quarantine)) + 1`)
 	if err == nil {
-		*next = v.(int64)
+		c.item = v.(int64)
 	}
 	return err
 }
@@ -58,13 +73,13 @@ func (c *cache) read(t *tx, next *int64) error {
 // flush writes the batch's tallies.
 func (w *writer) flush(t *tx) error {
 	for register, d := range w.dirty {
-		if _, err := t.exec(`UPDATE queue SET tail = ?, accepted = accepted + ? WHERE register = ?`,
+		if _, err := t.exec(`UPDATE queue SET tail = ?1, accepted = accepted + ?2, waiting = waiting + ?2 WHERE register = ?3`,
 			w.rows.tails[register], d.accepted, register); err != nil {
 			return err
 		}
 		delete(w.dirty, register)
 	}
-	return nil
+	return w.count(t)
 }
 
 // queued notes that register's queue has grown to rseq, by a new sale or not.

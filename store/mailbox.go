@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"errors"
+	"database/sql/driver"
 	"fmt"
 	"time"
 
@@ -12,15 +12,15 @@ import (
 // Letters gives receipts of the device that it has not acknowledged, oldest
 // first, numbered above after, at most most of them.
 func (db *DB) Letters(ctx context.Context, device sale.DeviceID, after int64, most int) (letters []sale.StoredLetter, err error) {
-	err = db.query(ctx, `SELECT m.no, o.ref, m.delayed, a.status, a.request_id, a.body
+	err = db.query(ctx, `SELECT m.no, o.ref, m.delayed, m.item > 0, coalesce(a.status, 0), coalesce(a.request_id, ''), a.body
 		  FROM device d
 		  JOIN mailbox m ON m.device = d.no AND m.delivered_at IS NULL AND m.no > ?2
 		  JOIN event o   ON o.no = m.sale
-		  JOIN answer a  ON a.no = m.answer
+		  LEFT JOIN answer a ON a.no = m.answer
 		 WHERE d.device_id = ?1 ORDER BY m.no LIMIT ?3`,
 		func(scan func(...any) error) error {
 			var l sale.StoredLetter
-			err := scan(&l.No, &l.Sale, &l.Delayed, &l.Status, &l.RequestID, &l.Body)
+			err := scan(&l.No, &l.Sale, &l.Delayed, &l.Quarantined, &l.Status, &l.RequestID, &l.Body)
 			letters = append(letters, l)
 			return err
 		}, string(device), after, most)
@@ -45,13 +45,17 @@ func (db *DB) Delivered(ctx context.Context, device sale.DeviceID, no int64, at 
 }
 
 // Again puts the receipt of a sale back into the device's mailbox, unless it
-// waits there already; sale.ErrNone if the sale has none yet.
+// waits there already; sale.ErrNone if the sale has none yet. Of a sale in
+// quarantine it is the one that says so.
 func (db *DB) Again(ctx context.Context, device sale.DeviceID, saleID string, at time.Time) error {
 	return db.change(ctx, func(t *tx) error {
 		no, err := t.value(`SELECT s.no FROM device d JOIN event o ON o.device = d.no AND o.ref = ?2 JOIN sale s ON s.no = o.no
 			WHERE d.device_id = ?1 AND s.answer IS NOT NULL`, string(device), saleID)
-		if err != nil || no == nil {
-			return errors.Join(err, sale.ErrNone)
+		if err == nil && no == nil {
+			return t.againQuarantined(device, saleID, at)
+		}
+		if err != nil {
+			return err
 		}
 		_, err = t.exec(`INSERT INTO mailbox (device, sale, answer, at, delayed)
 			SELECT o.device, s.no, s.answer, ?2, s.changed_at - e.at > ?3
@@ -61,6 +65,25 @@ func (db *DB) Again(ctx context.Context, device sale.DeviceID, saleID string, at
 			no, millis(at), sale.DelayedAfter.Milliseconds())
 		return err
 	})
+}
+
+// againQuarantined is Again for a sale that has no answer.
+func (t *tx) againQuarantined(device sale.DeviceID, saleID string, at time.Time) error {
+	var no, item, dev int64
+	err := t.query(`SELECT o.no, q.no, d.no FROM device d JOIN event o ON o.device = d.no AND o.ref = ?2 JOIN quarantine q ON q.sale = o.no AND q.open = 1
+		WHERE d.device_id = ?1`, func(row []driver.Value) error {
+		no, item, dev = row[0].(int64), row[1].(int64), row[2].(int64)
+		return nil
+	}, string(device), saleID)
+	if err != nil {
+		return err
+	}
+	if no == 0 {
+		return sale.ErrNone
+	}
+	_, err = t.exec(`INSERT INTO mailbox (device, sale, answer, at, delayed, item) SELECT ?1, ?2, 0, ?3, 1, ?4
+		WHERE NOT EXISTS (SELECT 1 FROM mailbox m WHERE m.device = ?1 AND m.sale = ?2 AND m.delivered_at IS NULL)`, dev, no, millis(at), item)
+	return err
 }
 
 // SaveSession keeps the broker's content of a device's MQTT session.

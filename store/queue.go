@@ -17,35 +17,48 @@ var errStep = errors.New("the event has no such call")
 // headQuery is a few exact index look-ups, however long the queue is: the
 // register's cursor, then the event at that place, or at place ?2.
 const headQuery = `
-	SELECT e.no, e.rseq, e.at, e.calls, e.raw, q.step, q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
-	       o.ref, coalesce(s.operation, o.operation), d.device_id
+	SELECT e.no, e.rseq, e.at, e.calls, e.raw, max(q.step, coalesce(h.step, 0)), q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
+	       o.ref, coalesce(s.operation, o.operation), d.device_id, q.blocker,
+	       q.step <= coalesce(h.step, 0), coalesce(h.attempts, 0), coalesce(h.doubt_since, 0)
 	  FROM register r
 	  JOIN queue q  ON q.register = r.no
 	  JOIN event e  ON e.no = (SELECT no FROM event WHERE rseq = coalesce(?2, q.head) AND register = q.register)
 	  JOIN event o  ON o.no = e.sale
 	  JOIN device d ON d.no = o.device
 	  LEFT JOIN sale s ON s.no = e.sale
+	  LEFT JOIN held h ON h.event = e.no
 	 WHERE r.register_id = ?1`
 
 // Head gives the call at the head of the register's queue; sale.ErrNone if
-// nothing waits.
+// nothing waits, sale.ErrHeld if it waits for a decision.
 func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, error) {
 	var h sale.Head
-	var rseq, at, step, doubt, next, blocked int64
+	var rseq, at, step, doubt, next, blocked, blocker int64
+	var resumed struct {
+		here            bool
+		attempts, doubt int64
+	}
 	var frozen, raw []byte
 	read := func(place any) error {
 		return db.queryOne(ctx, headQuery, []any{string(register), place}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
-			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device)
+			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device, &blocker, &resumed.here, &resumed.attempts, &resumed.doubt)
 	}
 	err := read(nil)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = db.passGap(ctx, register, read)
 	}
-	if errors.Is(err, sql.ErrNoRows) {
+	switch {
+	case errors.Is(err, sale.ErrHeld) || err == nil && blocker != 0:
+		return h, sale.ErrHeld
+	case errors.Is(err, sql.ErrNoRows):
 		return h, sale.ErrNone
-	}
-	if err != nil {
+	case err != nil:
 		return h, fmt.Errorf("read the head of %s: %w", register, err)
+	}
+	if resumed.here && h.Attempts == 0 {
+		// It came back from quarantine and has not been touched since.
+		h.Attempts = int(resumed.attempts)
+		doubt = cmp.Or(doubt, resumed.doubt)
 	}
 	calls, err := sale.Thaw(frozen, raw)
 	if err != nil || step >= int64(len(calls)) {
@@ -64,11 +77,14 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 // passGap looks behind the places that superseded updates have left: one look-up
 // each, once, because Begin moves the cursor to what is found.
 func (db *DB) passGap(ctx context.Context, register sale.RegisterID, read func(place any) error) error {
-	var head, tail int64
-	err := db.queryOne(ctx, `SELECT q.head, q.tail FROM register r JOIN queue q ON q.register = r.no WHERE r.register_id = ?`,
-		[]any{string(register)}, &head, &tail)
+	var head, tail, blocker int64
+	err := db.queryOne(ctx, `SELECT q.head, q.tail, q.blocker FROM register r JOIN queue q ON q.register = r.no WHERE r.register_id = ?`,
+		[]any{string(register)}, &head, &tail, &blocker)
 	if err != nil {
 		return err
+	}
+	if blocker != 0 {
+		return sale.ErrHeld
 	}
 	for place := head; place <= tail; place++ {
 		if err := read(place); !errors.Is(err, sql.ErrNoRows) {
@@ -96,8 +112,10 @@ func (t *tx) begin(a *sale.Attempt) error {
 	if doubt.IsZero() {
 		doubt = a.At
 	}
-	n, err := t.exec(`UPDATE queue SET head = ?1, attempts = attempts + 1, doubt_since = ?2, next_attempt = ?3
-		WHERE register = ?4 AND head <= ?1 AND step = ?5 AND attempts = ?6`,
+	// step and attempts are 0 still where the event came back from quarantine in
+	// the middle of its calls, and this is the first touch.
+	n, err := t.exec(`UPDATE queue SET head = ?1, step = ?5, attempts = ?6 + 1, doubt_since = ?2, next_attempt = ?3
+		WHERE register = ?4 AND blocker = 0 AND head <= ?1 AND step IN (0, ?5) AND attempts IN (0, ?6)`,
 		rseq, millis(doubt), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
 	if err == nil && n != 1 {
 		err = sale.ErrNone
@@ -117,9 +135,12 @@ func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID,
 		size += len(o.Problem.Body)
 	}
 	err = db.changeOf(ctx, size, func(t *tx) (err error) {
-		if o.Answer != nil {
+		switch {
+		case o.Answer != nil:
 			posted, err = t.confirm(&o)
-		} else {
+		case o.Quarantine:
+			posted, err = t.quarantine(&o)
+		default:
 			err = t.trouble(&o)
 		}
 		return err
@@ -166,17 +187,33 @@ func (t *tx) advance(c *sale.Call, register, at int64) error {
 	}
 	move := `step = step + 1`
 	if c.Last {
-		move = `head = head + 1, step = 0`
+		move = `head = head + 1, done = head, step = 0`
 	}
-	n, err := t.exec(`UPDATE queue SET `+move+`, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
+	err = t.atHead(c, register, `UPDATE queue SET `+move+`, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
 		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`, register, c.Event, c.Index)
-	if err == nil && n != 1 {
-		err = fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
-	}
 	if err != nil || blocked == int64(0) {
 		return err
 	}
 	return t.audit(at, "edgegw", "queue goes on", string(c.Register), "")
+}
+
+// atHead runs an update of the queue's row that holds only while the call is at
+// its head. Where it was not begun in this place, because it came back from
+// quarantine and was looked up first, the cursor is brought to it.
+func (t *tx) atHead(c *sale.Call, register int64, update string, args ...any) error {
+	n, err := t.exec(update, args...)
+	if err != nil || n == 1 {
+		return err
+	}
+	n, err = t.exec(`UPDATE queue SET head = (SELECT rseq FROM event WHERE no = ?1), step = ?2 WHERE register = ?3 AND blocker = 0 AND attempts = 0 AND step IN (0, ?2)
+		AND head <= (SELECT rseq FROM event WHERE no = ?1) AND EXISTS (SELECT 1 FROM held WHERE event = ?1 AND out = 0)`, c.Event, c.Index, register)
+	if err == nil && n == 1 {
+		n, err = t.exec(update, args...)
+	}
+	if err == nil && n != 1 {
+		err = fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
+	}
+	return err
 }
 
 // end settles the sale and posts its receipt.
@@ -196,7 +233,7 @@ func (t *tx) end(o *sale.Outcome, register, answer int64) (posted sale.DeviceID,
 		no, at, o.Answer.FiscalState, o.Answer.DocumentNumber, answer); err != nil {
 		return "", err
 	}
-	if _, err := t.exec(`UPDATE queue SET confirmed = confirmed + 1 WHERE register = ?`, register); err != nil {
+	if _, err := t.exec(`UPDATE queue SET confirmed = confirmed + 1, waiting = waiting - 1 WHERE register = ?`, register); err != nil {
 		return "", err
 	}
 	delayed := o.At.Sub(instant(accepted)) > sale.DelayedAfter
@@ -221,24 +258,25 @@ func (t *tx) trouble(o *sale.Outcome) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.exec(`UPDATE queue SET doubt_since = ?1, next_attempt = ?2, class = ?3, problem = ?4,
+	err = t.atHead(c, register, `UPDATE queue SET doubt_since = ?1, next_attempt = ?2, class = ?3, problem = ?4,
 		blocked_since = CASE WHEN ?5 = 0 THEN 0 WHEN blocked_since > 0 THEN blocked_since ELSE ?5 END
 		WHERE register = ?6 AND head = (SELECT rseq FROM event WHERE no = ?7) AND step = ?8`,
 		doubt, millis(o.Next), p.Class, p.Error(), blocked, register, c.Event, c.Index)
 	if err != nil {
 		return err
 	}
-	if n != 1 {
-		return fmt.Errorf("event %d is not at the head of the queue: %w", c.Event, sale.ErrNone)
-	}
 	if o.Blocked && was == int64(0) {
 		if err := t.audit(at, "edgegw", "queue blocked", string(c.Register), p.Error()); err != nil {
 			return err
 		}
 	}
-	// The same trouble again adds to the row: three months without uplink must
-	// not fill the disk with attempts.
-	n, err = t.exec(`UPDATE attempt SET times = times + 1, last_at = ?1
+	return t.attempt(c, p, at)
+}
+
+// attempt keeps what an attempt met. The same trouble again adds to the row:
+// three months without uplink must not fill the disk with attempts.
+func (t *tx) attempt(c *sale.Call, p *sale.Problem, at int64) error {
+	n, err := t.exec(`UPDATE attempt SET times = times + 1, last_at = ?1
 		WHERE no = (SELECT no FROM attempt WHERE event = ?2 AND step = ?3 AND class = ?4 AND status = ?5 AND code = ?6 LIMIT 1)`,
 		at, c.Event, c.Step, p.Class, p.Status, p.Code)
 	if err != nil || n == 1 {

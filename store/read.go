@@ -12,7 +12,7 @@ import (
 // Queue is a register's queue as people see it.
 type Queue struct {
 	Register     sale.RegisterID
-	Waiting      int64 // sales accepted, not confirmed, not in quarantine, not resolved
+	Waiting      int64 // sales accepted, not confirmed, not in quarantine, not resolved; counted by itself
 	Accepted     int64
 	Confirmed    int64
 	Quarantined  int64
@@ -23,29 +23,29 @@ type Queue struct {
 	NextAttempt  time.Time
 	InDoubtSince time.Time
 	BlockedSince time.Time
+	Blocker      int64 // the quarantine item whose decision it waits for; 0: none
 	Class        sale.Class
 	Problem      string
 }
 
 // Queues gives every register's queue.
 func (db *DB) Queues(ctx context.Context) (queues []Queue, err error) {
-	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.confirmed, q.quarantined, q.resolved, q.attempts, q.next_attempt,
-		       q.doubt_since, q.blocked_since, q.class, q.problem,
+	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.confirmed, q.waiting, q.quarantined, q.resolved, q.attempts, q.next_attempt,
+		       q.doubt_since, q.blocked_since, q.blocker, q.class, q.problem,
 		       coalesce((SELECT at FROM event WHERE rseq = q.head AND register = q.register), 0), q.head > q.tail
 		  FROM queue q JOIN register r ON r.no = q.register ORDER BY r.register_id`,
 		func(scan func(...any) error) error {
 			var q Queue
 			var next, doubt, blocked, oldest int64
-			err := scan(&q.Register, &q.Accepted, &q.Confirmed, &q.Quarantined, &q.Resolved, &q.Attempts, &next, &doubt, &blocked,
-				&q.Class, &q.Problem, &oldest, &q.Idle)
-			q.Waiting = q.Accepted - q.Confirmed - q.Quarantined - q.Resolved
+			err := scan(&q.Register, &q.Accepted, &q.Confirmed, &q.Waiting, &q.Quarantined, &q.Resolved, &q.Attempts, &next, &doubt, &blocked,
+				&q.Blocker, &q.Class, &q.Problem, &oldest, &q.Idle)
 			q.NextAttempt, q.InDoubtSince, q.BlockedSince, q.Oldest = instant(next), instant(doubt), instant(blocked), instant(oldest)
 			queues = append(queues, q)
 			return err
 		})
 	for i := range queues {
 		q := &queues[i]
-		if err != nil || q.Idle || !q.Oldest.IsZero() {
+		if err != nil || q.Idle || !q.Oldest.IsZero() || q.Blocker != 0 {
 			continue
 		}
 		h, headErr := db.Head(ctx, q.Register) // behind superseded updates, or just gone
@@ -135,33 +135,6 @@ func (db *DB) Currency(ctx context.Context, device sale.DeviceID, saleID string)
 	return c, err
 }
 
-// Evidence is a message that could not become part of a sale.
-type Evidence struct {
-	No      int64
-	Device  sale.DeviceID
-	Event   sale.Kind
-	At      time.Time
-	Status  sale.Status
-	SaleID  string
-	Fault   sale.Fault
-	Payload []byte
-}
-
-// Refused gives the newest evidence, at most most of it.
-func (db *DB) Refused(ctx context.Context, most int) (list []Evidence, err error) {
-	err = db.query(ctx, `SELECT f.no, d.device_id, f.kind, f.at, f.status, f.ref, f.code, f.field, f.message, f.raw
-		FROM refused f JOIN device d ON d.no = f.device ORDER BY f.no DESC LIMIT ?`,
-		func(scan func(...any) error) error {
-			var e Evidence
-			var at int64
-			err := scan(&e.No, &e.Device, &e.Event, &at, &e.Status, &e.SaleID, &e.Fault.Code, &e.Fault.Field, &e.Fault.Message, &e.Payload)
-			e.At = instant(at)
-			list = append(list, e)
-			return err
-		}, most)
-	return list, err
-}
-
 // Mail counts the receipts of each device that wait for it.
 func (db *DB) Mail(ctx context.Context) (map[sale.DeviceID]int64, error) {
 	m := map[sale.DeviceID]int64{}
@@ -174,12 +147,6 @@ func (db *DB) Mail(ctx context.Context) (map[sale.DeviceID]int64, error) {
 		return err
 	})
 	return m, err
-}
-
-// CountRefused counts the evidence.
-func (db *DB) CountRefused(ctx context.Context) (n int64, err error) {
-	err = db.queryOne(ctx, `SELECT count(*) FROM refused`, nil, &n)
-	return n, err
 }
 
 // TriedInVain is an attempt that confirmed nothing; the same trouble in a row

@@ -185,7 +185,7 @@ func TestDuplicatesConflictsAndEvidence(t *testing.T) {
 	mustAppend(t, db, p(sale.Whole, "w1", "w"), sale.Queued)
 	mustAppend(t, db, p(sale.Whole, "w1", "w"), sale.Duplicate)
 	mustAppend(t, db, p(sale.Whole, "w1", "v"), sale.Conflict)
-	list, err := db.Refused(t.Context(), 100)
+	list, err := db.Items(t.Context(), ItemFilter{})
 	if err != nil || len(list) != 7 {
 		t.Errorf("%d pieces of evidence, %v, want 7", len(list), err)
 	}
@@ -220,7 +220,7 @@ func TestAnEndWhoseStartFailedIsNotTaken(t *testing.T) {
 	}
 	mustAppend(t, db, entry("pump-01", "reg_1", sale.Start, "s1", "a"), sale.Queued)
 	mustAppend(t, db, e, sale.Queued)
-	if list, err := db.Refused(t.Context(), 10); err != nil || len(list) != 0 {
+	if list, err := db.Items(t.Context(), ItemFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("evidence %v, %v", list, err)
 	}
 }

@@ -50,6 +50,7 @@ type writer struct {
 	next  int64   // number of the next event
 	rows  cache
 	dirty map[int64]*tally
+	seen  []seen // event counters of the batch
 
 	side     *checkpointer
 	logPages int  // written since the log began anew, about
@@ -281,6 +282,7 @@ func (w *writer) rollback(t *tx) error {
 		err = nil // SQLite had ended the transaction by itself
 	}
 	clear(w.dirty)
+	w.seen = w.seen[:0]
 	if err = errors.Join(err, w.rows.load(t, &w.next)); err != nil {
 		// What the file holds is not known any more: a store that refused every
 		// event from now on would look alive.

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+
+	"edgegw/sale"
+)
+
+// counted notes the event counter of an event that was stored for the first
+// time. It is written with the batch.
+func (w *writer) counted(e *sale.Entry, d deviceRow) {
+	if e.Event.HasSeq {
+		w.seen = append(w.seen, seen{d.no, e.Event.Seq, millis(e.At)})
+	}
+}
+
+// count brings the devices' sequences up to date with the batch's counters.
+func (w *writer) count(t *tx) error {
+	if len(w.seen) == 0 {
+		return nil
+	}
+	changed := map[int64]bool{}
+	gaps := map[int64]int{}
+	at := int64(0)
+	for _, s := range w.seen {
+		q := w.rows.sequences[s.device]
+		if q == nil {
+			q = &sale.Sequence{}
+			w.rows.sequences[s.device] = q
+		}
+		if _, noted := gaps[s.device]; !noted {
+			gaps[s.device] = len(q.Missing)
+		}
+		changed[s.device] = q.Note(s.seq) || changed[s.device]
+		at = s.at
+	}
+	for device, yes := range changed {
+		if !yes {
+			continue
+		}
+		q := w.rows.sequences[device]
+		if _, err := t.exec(`UPDATE device SET last_seq = ? WHERE no = ?`, q.Last, device); err != nil {
+			return err
+		}
+		if len(q.Missing) == 0 && gaps[device] == 0 {
+			continue
+		}
+		if err := t.keepGaps(device, q.Missing, at); err != nil {
+			return err
+		}
+	}
+	w.seen = w.seen[:0]
+	return nil
+}
+
+// keepGaps replaces what is stored; a gap that was there keeps its time.
+func (t *tx) keepGaps(device int64, missing []sale.Span, at int64) error {
+	stay := map[sale.Span]bool{}
+	for _, m := range missing {
+		stay[m] = true
+		if _, err := t.exec(`INSERT INTO seq_gap (device, first, last, at) VALUES (?1, ?2, ?3,
+			coalesce((SELECT max(at) FROM seq_gap WHERE device = ?1 AND first <= ?2 AND last >= ?3), ?4)) ON CONFLICT DO NOTHING`,
+			device, m.First, m.Last, at); err != nil {
+			return err
+		}
+	}
+	var gone []sale.Span
+	err := t.query(`SELECT first, last FROM seq_gap WHERE device = ?`, func(row []driver.Value) error {
+		if s := (sale.Span{First: row[0].(int64), Last: row[1].(int64)}); !stay[s] {
+			gone = append(gone, s)
+		}
+		return nil
+	}, device)
+	for _, s := range gone {
+		if err != nil {
+			break
+		}
+		_, err = t.exec(`DELETE FROM seq_gap WHERE device = ? AND first = ? AND last = ?`, device, s.First, s.Last)
+	}
+	return err
+}
+
+func (c *cache) readSequences(t *tx) error {
+	err := t.query(`SELECT no, last_seq FROM device WHERE last_seq IS NOT NULL`, func(row []driver.Value) error {
+		c.sequences[row[0].(int64)] = &sale.Sequence{Last: row[1].(int64), Known: true}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return t.query(`SELECT device, first, last FROM seq_gap ORDER BY device, first`, func(row []driver.Value) error {
+		if q := c.sequences[row[0].(int64)]; q != nil {
+			q.Missing = append(q.Missing, sale.Span{First: row[1].(int64), Last: row[2].(int64)})
+		}
+		return nil
+	})
+}
+
+// Gap is a run of event counters of a device that never came.
+type Gap struct {
+	Device      sale.DeviceID
+	First, Last int64
+	At          time.Time // noticed
+}
+
+// Gaps gives all of them, of devices that are at the site.
+func (db *DB) Gaps(ctx context.Context) (gaps []Gap, err error) {
+	err = db.query(ctx, `SELECT d.device_id, g.first, g.last, g.at FROM seq_gap g JOIN device d ON d.no = g.device
+		WHERE d.removed = 0 ORDER BY d.device_id, g.first`, func(scan func(...any) error) error {
+		var g Gap
+		var at int64
+		err := scan(&g.Device, &g.First, &g.Last, &at)
+		g.At = instant(at)
+		gaps = append(gaps, g)
+		return err
+	})
+	return gaps, err
+}
+
+// ForgetGaps takes the gaps of a device off, as a person decides who has looked
+// into them.
+func (db *DB) ForgetGaps(ctx context.Context, d sale.DeviceID, at time.Time, by string) error {
+	return db.change(ctx, func(t *tx) error {
+		row, ok := t.w.rows.devices[d]
+		if !ok {
+			return ErrUnknownDevice
+		}
+		if _, err := t.exec(`DELETE FROM seq_gap WHERE device = ?`, row.no); err != nil {
+			return err
+		}
+		if err := t.audit(millis(at), by, "event gaps forgotten", string(d), ""); err != nil {
+			return err
+		}
+		if q := t.w.rows.sequences[row.no]; q != nil {
+			q.Missing = nil
+		}
+		return nil
+	})
+}
