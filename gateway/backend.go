@@ -215,25 +215,22 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	}
 }
 
-// evidenceAge is how long a message that could not become a sale calls for
-// attention; after that it is a notice.
-const evidenceAge = 24 * time.Hour
-
 // evidence raises what devices reported and nobody could understand: money may
 // have been taken that no sale stands for.
 func (k *control) evidence(ctx context.Context, b *health.Board, s *admin.Status) error {
-	newest, err := k.db.Refused(ctx, 1)
-	if err != nil || len(newest) == 0 {
+	open, err := k.db.Items(ctx, store.ItemFilter{Open: true})
+	if err != nil {
 		return err
 	}
-	e := newest[0]
-	c := health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(e.Device), Since: e.At,
-		Title:  fmt.Sprintf("%d messages of devices could not become sales; the newest is a %s of %s (sale %q): %s", s.Totals.Refused, e.Event, e.Device, e.SaleID, e.Fault.Error()),
-		Remedy: "They are kept byte for byte and are not sent. Mend the device and let it report the sale again under a new sale id; money that was taken must not be without a sale"}
-	if time.Since(e.At) > evidenceAge {
-		c.Severity = health.Notice
+	for _, i := range open {
+		if i.Register != "" {
+			continue
+		}
+		b.Set(health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(i.Device), Since: i.At,
+			Title:  fmt.Sprintf("%d messages of devices could not become sales; the newest is a %s of %s (sale %q): %s", s.Totals.Refused, i.Kind, i.Device, i.SaleID, i.Fault.Error()),
+			Remedy: fmt.Sprintf("They are kept byte for byte and are not sent. Look at each and decide: edgegw quarantine show %d", i.No)})
+		return nil
 	}
-	b.Set(c)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"edgegw/broker/brokertest"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
+	"edgegw/store"
 )
 
 // Bad events lose no money and say what is wrong; repeated ones are harmless.
@@ -72,11 +73,15 @@ func TestEventsAndTheirAnswers(t *testing.T) {
 		{Register: "reg_pump-01", ExternalID: "s3", Cancelled: true}, {Register: "reg_pump-01", ExternalID: "s5", Total: 7622}}); err != nil {
 		t.Error(err)
 	}
-	evidence, err := s.db.Refused(t.Context(), 100)
+	evidence, err := s.db.Items(t.Context(), store.ItemFilter{})
 	if err != nil || len(evidence) != 6 {
 		t.Fatalf("%d pieces of evidence, %v", len(evidence), err)
 	}
-	if got := string(evidence[len(evidence)-2].Payload); got != `{"sale_id":` {
+	second, err := s.db.Items(t.Context(), store.ItemFilter{No: evidence[len(evidence)-2].No})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(second[0].Raw); got != `{"sale_id":` {
 		t.Errorf("evidence is %q, not what the device sent", got)
 	}
 	s.off()

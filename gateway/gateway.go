@@ -224,6 +224,7 @@ func (g *Gateway) bind() error {
 		Concurrency: c.OpenFiskal.Concurrency,
 		Window:      c.OpenFiskal.IdempotencyWindow,
 		Rate:        c.OpenFiskal.RequestsPerSecond,
+		Block:       c.OpenFiskal.OnRejected == config.Block,
 		Jitter:      g.options.Jitter,
 		Operation:   newOperation,
 		Posted:      func(d sale.DeviceID) { g.broker.Deliver(d) },

@@ -18,6 +18,8 @@ func (r roster) Device(id sale.DeviceID) (sale.Device, bool) {
 	return d, err == nil
 }
 
+func (r roster) Registers() int { return len(r.ring.Registers()) }
+
 // mailbox shows the store's letters to the broker, rendered.
 type mailbox struct{ db *store.DB }
 

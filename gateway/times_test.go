@@ -90,7 +90,7 @@ func TestTheWindowDecidesWhereNothingCanBeLookedUp(t *testing.T) {
 				if at := arrivals(w.sandbox, sandbox.StepStart); len(at) != row.sent {
 					t.Errorf("sent %d times, want %d", len(at), row.sent)
 				}
-				if q := l.queue(t, "reg_1"); q.BlockedSince.IsZero() != (row.sent == 2) {
+				if q := l.queue(t, "reg_1"); q.Quarantined != int64(2-row.sent) || q.Confirmed != int64(row.sent-1) || !q.BlockedSince.IsZero() {
 					t.Errorf("queue %+v", q)
 				}
 			})

@@ -38,7 +38,8 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 		}
 	}
 	if fault != nil {
-		r.journal.Refuse(ctx, sale.Refusal{Message: m, SaleID: event.SaleID, Status: sale.Quarantined, Fault: fault}, r.answer(out, ack))
+		r.journal.Refuse(ctx, sale.Refusal{Message: m, SaleID: event.SaleID, Status: sale.Quarantined, Fault: fault,
+			Seq: event.Seq, HasSeq: event.HasSeq}, r.answer(out, ack))
 		return out
 	}
 	entry := r.entry(m, event, device, currency)
@@ -59,7 +60,7 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 // entry renders the calls that the event would owe.
 func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency string) sale.Entry {
 	exp, _ := sale.Exponent(currency)
-	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Currency: currency}
+	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Quality: r.o.Quality(), Currency: currency}
 	if e.Kind.Opens() || e.CanOpen() {
 		x.Operation = r.o.Operation()
 		x.Opening = sale.Freeze(r.encoder.Encode(e, d.Register, d, x.Operation, true, exp), m.Payload)

@@ -17,6 +17,7 @@ import (
 type queue struct {
 	again      bool          // guarded by Relay.mu: there was a kick since the last look
 	wake       chan struct{} // what the queue waits for may have ended
+	signing    bool          // guarded by Relay.mu: it waits for OpenFiskal's signing
 	failures   int           // in a row
 	unresolved bool          // an attempt before the one under way is still in doubt
 	probe      uint64        // its attempt is the uplink's probe
@@ -93,8 +94,16 @@ func (r *Relay) Uplink() UplinkState { return r.uplink.state() }
 func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error {
 	first := true
 	for ctx.Err() == nil {
+		if err := r.reinstate(ctx, id, q); err != nil {
+			return err
+		}
 		head, err := r.journal.Head(ctx, id)
 		switch {
+		case errors.Is(err, sale.ErrHeld):
+			r.trouble(id, nil)
+			r.rest(ctx, q, heldLook) // a decision wakes it
+			q.next = time.Time{}
+			continue
 		case errors.Is(err, sale.ErrNone):
 			if r.idle(id, q) {
 				return nil
@@ -113,7 +122,7 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 		r.trouble(id, nil)
 		if first {
 			first = false
-			q.resume(head)
+			q.resume(head, r.o.Now())
 		}
 		if wait := time.Until(q.next); wait > 0 {
 			if r.rest(ctx, q, wait) {
@@ -127,6 +136,9 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 	}
 	return nil
 }
+
+// heldLook is how often a queue that waits for a decision looks by itself.
+const heldLook = time.Hour
 
 // trouble notes why a queue's head cannot be read, nil when it can.
 func (r *Relay) trouble(id sale.RegisterID, err error) {
@@ -159,12 +171,12 @@ func (r *Relay) idle(id sale.RegisterID, q *queue) bool {
 }
 
 // resume takes over the wait that an earlier process wrote down in wall time.
-func (q *queue) resume(h sale.Head) {
+func (q *queue) resume(h sale.Head, now time.Time) {
 	q.failures = max(0, h.Attempts-1)
 	if h.Class == sale.KeyRefused {
 		return // a start may bring the key, or what opens it
 	}
-	if wait := time.Until(h.NextAttempt); wait > 0 && !h.NextAttempt.IsZero() {
+	if wait := h.NextAttempt.Sub(now); wait > 0 && !h.NextAttempt.IsZero() {
 		q.next = time.Now().Add(min(wait, sale.LongestWait))
 	}
 }
@@ -190,15 +202,11 @@ func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
 	}
 	defer r.uplink.leave(probe)
 	q.probe = probe
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	live := r.o.Now().Sub(head.Accepted) < liveAge
+	if r.pace.enter(ctx, live) != nil {
 		return nil
 	}
-	if r.bucket.Wait(ctx) != nil {
-		return nil
-	}
+	defer r.pace.leave()
 	call := head.Call
 	if !call.InDoubtSince.IsZero() {
 		sendAgain, err := r.lookUp(ctx, &call, q)
@@ -210,8 +218,12 @@ func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
 	if err != nil || !begun {
 		return err
 	}
-	return r.sendEvent(ctx, call, head.Rest, q)
+	return r.sendEvent(ctx, call, head.Rest, q, live)
 }
+
+// liveAge is how long after its acceptance an event counts as one that happens
+// now, and not as part of a backlog.
+const liveAge = 10 * time.Second
 
 // lookUp reads back what became of a call in doubt and records it. again says
 // that the call must be sent: the same bytes under the same key.
@@ -239,7 +251,7 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 	switch judged {
 	case sale.Adopt:
 		answer.Adopted = true
-		_, err := r.settle(ctx, sale.Outcome{Call: *call, Answer: &answer, At: time.Now()}, q)
+		_, err := r.settle(ctx, sale.Outcome{Call: *call, Answer: &answer, At: r.o.Now()}, q)
 		return false, err
 	case sale.Resend:
 		call.InDoubtSince = time.Time{}
@@ -249,7 +261,7 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 			Detail: "OpenFiskal's record of the operation and the gateway's cannot both be: state there is " + stateWord(answer)}
 	}
 	if p.Code == sale.CodeLookUpRefused {
-		if age := q.doubtAge(*call); age >= 0 && age < r.o.Window {
+		if age := q.doubtAge(*call, r.o.Now()); age >= 0 && age < r.o.Window {
 			return true, nil // inside the window the service itself tells a repeated call
 		}
 		p = &sale.Problem{Class: sale.Poison, Code: "window_over", RequestID: p.RequestID,
@@ -272,7 +284,7 @@ func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, erro
 	if ctx.Err() != nil {
 		return false, nil
 	}
-	a := nextAttempt(*call)
+	a := r.nextAttempt(*call)
 	err := r.journal.Begin(context.WithoutCancel(ctx), a)
 	if errors.Is(err, sale.ErrNone) {
 		return false, nil // superseded by a newer update just now
@@ -289,8 +301,8 @@ func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, erro
 }
 
 // nextAttempt is an attempt that begins now.
-func nextAttempt(c sale.Call) sale.Attempt {
-	now := time.Now()
+func (r *Relay) nextAttempt(c sale.Call) sale.Attempt {
+	now := r.o.Now()
 	return sale.Attempt{Call: c, At: now, Next: now.Add(sale.SettleDelay)}
 }
 
@@ -300,14 +312,14 @@ func (q *queue) begun(call *sale.Call, at time.Time) {
 	call.Attempts++
 	if !q.unresolved {
 		call.InDoubtSince = at
-		q.doubtOf, q.doubted = call.Event, at
+		q.doubtOf, q.doubted = call.Event, time.Now()
 	}
 }
 
 // sendEvent sends a call whose begin is noted, and then the calls of the same
 // event behind it: the commit that settles the one notes the begin of the next,
 // so that nothing waits in between.
-func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call, q *queue) error {
+func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call, q *queue, live bool) error {
 	for {
 		then, err := r.send(ctx, call, rest, q)
 		if err != nil || then == nil {
@@ -315,7 +327,7 @@ func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call,
 		}
 		call, rest = then.Call, rest[1:]
 		q.begun(&call, then.At)
-		if r.bucket.Wait(ctx) != nil {
+		if r.pace.again(ctx, live) != nil {
 			return nil // noted as in doubt, and looked up at the next start
 		}
 	}
@@ -329,11 +341,11 @@ func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *q
 	answer, err := r.fiscal.Do(context.WithoutCancel(ctx), call)
 	if err == nil {
 		r.reached()
-		o := sale.Outcome{Call: call, Answer: &answer, At: time.Now()}
+		o := sale.Outcome{Call: call, Answer: &answer, At: r.o.Now()}
 		if len(rest) > 0 && ctx.Err() == nil {
 			next := rest[0]
 			next.Operation = answer.Operation
-			a := nextAttempt(next)
+			a := r.nextAttempt(next)
 			o.Then = &a
 		}
 		recorded, err := r.settle(ctx, o, q)
@@ -353,38 +365,109 @@ func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *q
 // doubtAge is how long the call has been in doubt: by the monotonic clock if
 // this process began the attempt, else by the wall clock, which may have jumped.
 // A negative age is no age at all.
-func (q *queue) doubtAge(c sale.Call) time.Duration {
+func (q *queue) doubtAge(c sale.Call, now time.Time) time.Duration {
 	if q.doubtOf == c.Event && !q.doubted.IsZero() {
 		return time.Since(q.doubted)
 	}
-	return time.Since(c.InDoubtSince)
+	return now.Sub(c.InDoubtSince)
 }
 
 // outcome turns a problem into what is recorded and waited for.
 func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *queue) sale.Outcome {
+	p = r.isSigning(call, p)
 	course := p.Course()
-	if p.Class == sale.Uplink {
-		if r.uplink.failed(p.Code, q.probe) {
+	o := sale.Outcome{Call: call, Problem: p, At: r.o.Now(), InDoubt: course.InDoubt || unresolved, Blocked: course.Blocked}
+	if p.Status != 0 {
+		r.reached()
+	}
+	switch {
+	case course.Quarantine:
+		o.Quarantine, o.Blocked = true, r.o.Block
+		q.failures, q.next = 0, time.Time{}
+	case p.Class == sale.Uplink:
+		if r.uplink.failed(p.Code, p.Detail, q.probe) {
 			r.log.Warn("the uplink is down", "code", p.Code, "detail", p.Detail)
 			r.o.Changed(r.uplink.state())
 		}
 		r.fiscal.CloseIdle()
-	} else {
-		if p.Status != 0 {
-			r.reached()
+	default:
+		if p.Class == sale.Throttled {
+			r.pace.throttled()
 		}
-		wait := max(p.Least(), backoff(course.First, course.Most, q.failures, r.o.Jitter))
-		if course.Blocked {
-			wait = course.Most
-		}
-		if p.RetryAfter > 0 {
-			wait += r.o.Jitter(max(p.RetryAfter/4, time.Second/2)) // never all at the same moment
-		}
+		wait := r.wait(p, course, q)
 		q.next = time.Now().Add(wait)
 		q.failures++
+		o.Next = o.At.Add(wait)
 	}
-	return sale.Outcome{Call: call, Problem: p, At: time.Now(), Next: q.next, InDoubt: course.InDoubt || unresolved, Blocked: course.Blocked}
+	return o
 }
+
+// wait is how long to leave a call alone after a problem.
+func (r *Relay) wait(p *sale.Problem, course sale.Course, q *queue) time.Duration {
+	wait := max(p.Least(), backoff(course.First, course.Most, q.failures, r.o.Jitter))
+	if course.Blocked {
+		wait = course.Most
+	}
+	if p.RetryAfter > 0 {
+		wait += r.o.Jitter(max(p.RetryAfter/4, time.Second/2)) // never all at the same moment
+	}
+	return wait
+}
+
+// isSigning reads a 422 that says nothing of signing as signing being down while
+// several registers get it at once, and takes back what was quarantined before
+// that was known.
+func (r *Relay) isSigning(call sale.Call, p *sale.Problem) *sale.Problem {
+	plain := p.Class == sale.Poison && p.Status == 422
+	if !plain && p.Class != sale.SigningDown {
+		return p
+	}
+	was := r.signing.state()
+	down, others := r.signing.refuse(call.Register, call.Step, plain, r.roster.Registers(), time.Now())
+	if down && was.IsZero() {
+		r.log.Warn("OpenFiskal's signing seems to be down", "register", call.Register, "step", call.Step, "code", p.Code)
+	}
+	for _, id := range others {
+		r.Kick(id)
+		r.Wake(id)
+	}
+	if !down || !plain {
+		return p
+	}
+	q := *p
+	q.Class = sale.SigningDown
+	return &q
+}
+
+// reinstate takes back sales of the register that were quarantined before the
+// site knew that signing is down. It runs on the queue's own goroutine, between
+// two attempts, so that nothing is under way behind them.
+func (r *Relay) reinstate(ctx context.Context, id sale.RegisterID, q *queue) error {
+	since, ok := r.signing.takeBack(id)
+	if !ok {
+		return nil
+	}
+	at := r.o.Now()
+	n, err := r.journal.Reinstate(context.WithoutCancel(ctx), id, at.Add(-time.Since(since)-time.Second), at, "several registers were refused at once: signing is down")
+	if err != nil {
+		r.log.Error("sales cannot be taken back from quarantine", "register", id, "cause", err)
+		return nil // a person can still do it
+	}
+	if n > 0 {
+		r.log.Info("sales were taken back from quarantine: signing is down", "register", id, "sales", n)
+		course := (&sale.Problem{Class: sale.SigningDown}).Course()
+		q.next = time.Now().Add(backoff(course.First, course.Most, 0, r.o.Jitter))
+	}
+	return nil
+}
+
+// SigningDown gives since when OpenFiskal's signing is taken to be down; the
+// zero time means that it is not.
+func (r *Relay) SigningDown() time.Time { return r.signing.state() }
+
+// Rate gives how many requests a second the site makes at most now, after 429s,
+// and what is configured.
+func (r *Relay) Rate() (now, most float64) { return r.pace.now() }
 
 // settle records an outcome, and gives false if the relay ended before it
 // could. It does not give up while the disk is merely full: the answer in hand
@@ -408,8 +491,13 @@ func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) (bool, err
 }
 
 func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
+	r.waitsForSigning(q, o.Problem != nil && o.Problem.Class == sale.SigningDown)
 	if o.Answer != nil {
 		q.failures, q.next = 0, time.Time{}
+		r.pace.succeeded()
+		if !o.Answer.Adopted && r.signing.succeed(o.Call.Step) {
+			r.signingBack()
+		}
 		if o.Call.Step.Ends() && o.Answer.FiscalState == sale.FiscalPending {
 			select {
 			case r.pending <- struct{}{}:
@@ -421,15 +509,38 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 		}
 		return
 	}
+	if posted != "" {
+		r.o.Posted(posted)
+	}
 	if o.Problem.Class == sale.KeyRefused {
 		r.o.Refused(o.Call.Register)
 	}
 	level := r.log.Info
-	if o.Blocked {
+	if o.Blocked || o.Quarantine {
 		level = r.log.Warn
 	}
 	level("a call was not confirmed", "register", o.Call.Register, "sale", o.Call.SaleID, "step", o.Call.Step,
 		"class", o.Problem.Class, "status", o.Problem.Status, "code", o.Problem.Code, "request_id", o.Problem.RequestID)
+}
+
+// waitsForSigning notes whether the queue does.
+func (r *Relay) waitsForSigning(q *queue, yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.signing = yes
+}
+
+// signingBack lets the queues that wait for signing go on soon, not all at the
+// same moment: each may have minutes of its back-off left.
+func (r *Relay) signingBack() {
+	r.log.Info("OpenFiskal's signing is back")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, q := range r.queues {
+		if q.signing {
+			time.AfterFunc(r.o.Jitter(signingSpread), func() { r.Wake(id) })
+		}
+	}
 }
 
 // reached notes an answer of any kind.

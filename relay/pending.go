@@ -92,15 +92,10 @@ func sooner(a, b time.Duration) time.Duration {
 // pollOne reads one operation back. Its queue has gone on long ago, so nothing
 // that goes wrong here touches it.
 func (r *Relay) pollOne(ctx context.Context, p sale.Pending) (settled bool, err error) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
+	if r.pace.enter(ctx, false) != nil {
 		return false, nil
 	}
-	if r.bucket.Wait(ctx) != nil {
-		return false, nil
-	}
+	defer r.pace.leave()
 	call := sale.Call{Register: p.Register, Operation: p.Operation, SaleID: p.SaleID, Step: sale.StepComplete}
 	answer, err := r.fiscal.Find(ctx, call, nil)
 	var problem *sale.Problem
@@ -116,7 +111,7 @@ func (r *Relay) pollOne(ctx context.Context, p sale.Pending) (settled bool, err 
 	if answer.FiscalState == "" || answer.FiscalState == sale.FiscalPending {
 		return false, nil
 	}
-	posted, err := r.journal.SettleFiscal(context.WithoutCancel(ctx), p, answer, time.Now())
+	posted, err := r.journal.SettleFiscal(context.WithoutCancel(ctx), p, answer, r.o.Now())
 	if err != nil {
 		r.log.Error("a fiscal state cannot be recorded", "register", p.Register, "sale", p.SaleID, "cause", err)
 		return false, nil

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"edgegw/sale"
 )
 
@@ -23,9 +21,11 @@ type Journal interface {
 	Append(ctx context.Context, e sale.Entry, done func(sale.Accepted, error))
 	Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepted, error))
 	Currency(ctx context.Context, d sale.DeviceID, saleID string) (string, error) // sale.ErrNone
-	Head(ctx context.Context, r sale.RegisterID) (sale.Head, error)               // sale.ErrNone
+	Head(ctx context.Context, r sale.RegisterID) (sale.Head, error)               // sale.ErrNone, sale.ErrHeld
 	Begin(ctx context.Context, a sale.Attempt) error                              // sale.ErrNone: not the head any more
 	Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID, err error)
+	// Reinstate takes back what was quarantined on the register since then.
+	Reinstate(ctx context.Context, r sale.RegisterID, since, at time.Time, reason string) (int, error)
 	WithWork(ctx context.Context) ([]sale.RegisterID, error)
 	Pending(ctx context.Context, most int) ([]sale.Pending, error)
 	SettleFiscal(ctx context.Context, p sale.Pending, a sale.Answer, at time.Time) (posted sale.DeviceID, err error)
@@ -52,6 +52,7 @@ type Service interface {
 // Roster knows the site's devices.
 type Roster interface {
 	Device(d sale.DeviceID) (sale.Device, bool)
+	Registers() int // how many the site has
 }
 
 // Options tune a Relay. Zero fields take the contract's defaults.
@@ -59,7 +60,10 @@ type Options struct {
 	Concurrency int           // requests under way at once, over all registers; 32
 	Window      time.Duration // openfiskal.idempotency_window; 20 h
 	Rate        int           // openfiskal.requests_per_second; 100
+	Block       bool          // openfiskal.on_rejected: a refused sale blocks its queue until a person decides
 	Jitter      Jitter
+	Now         func() time.Time      // the time that is written down; waits are monotonic whatever it says. Default time.Now
+	Quality     func() string         // how far Now can be believed: synchronised, informative or unknown; default: not said
 	Operation   func() string         // makes a client-made operation id, a UUID
 	Posted      func(sale.DeviceID)   // a receipt was put into the device's mailbox
 	Changed     func(UplinkState)     // the uplink went down or came back
@@ -79,8 +83,8 @@ type Relay struct {
 	open    openSales
 	pending chan struct{} // a sale has ended with a pending fiscal state
 	uplink  *uplink
-	slots   chan struct{} // one per request under way
-	bucket  *rate.Limiter // the site's: bursts of half a second's worth
+	signing signing
+	pace    *pace
 
 	mu       sync.Mutex
 	queues   map[sale.RegisterID]*queue    // those with work
@@ -102,6 +106,12 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	if o.Rate <= 0 {
 		o.Rate = 100
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Quality == nil {
+		o.Quality = func() string { return "" }
+	}
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration]
 	}
@@ -118,6 +128,6 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 		o.Changed = func(UplinkState) {}
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
-		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), slots: make(chan struct{}, o.Concurrency),
-		bucket: rate.NewLimiter(rate.Limit(o.Rate), max(1, o.Rate/2)), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, pending: make(chan struct{}, 1)}
+		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), signing: newSigning(),
+		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, pending: make(chan struct{}, 1)}
 }

@@ -18,6 +18,7 @@ type uplink struct {
 	known    bool // something was answered or failed since this process began
 	since    time.Time
 	problem  string
+	detail   string
 	failures int
 	next     time.Time     // the next probe
 	probe    uint64        // who holds the probe; 0: nobody
@@ -92,7 +93,7 @@ func (u *uplink) reached() bool {
 	if !u.down {
 		return false
 	}
-	u.down, u.probe, u.problem, u.since = false, 0, "", time.Now()
+	u.down, u.probe, u.problem, u.detail, u.since = false, 0, "", "", time.Now()
 	u.tell()
 	return true
 }
@@ -100,7 +101,7 @@ func (u *uplink) reached() bool {
 // failed notes that a request could not be sent. It gives true if the uplink
 // was up. The late failures of requests that were under way when it went down
 // say nothing new, and do not lengthen the back-off.
-func (u *uplink) failed(problem string, probe uint64) bool {
+func (u *uplink) failed(problem, detail string, probe uint64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	was := u.down
@@ -110,7 +111,7 @@ func (u *uplink) failed(problem string, probe uint64) bool {
 	if !was {
 		u.since = time.Now()
 	}
-	u.down, u.known, u.probe, u.problem = true, true, 0, problem
+	u.down, u.known, u.probe, u.problem, u.detail = true, true, 0, problem, detail
 	// 1 s … 60 s, full jitter; a success of anybody ends it at once. A short
 	// outage is not made twice as long by an unlucky draw: no wait is longer
 	// than half of what it has lasted.
@@ -149,13 +150,14 @@ type UplinkState struct {
 	Up      bool
 	Known   bool      // false: nothing has been tried yet
 	Since   time.Time // zero: as long as this process lives
-	Problem string
+	Problem string    // a code of the fiscal client, such as dns
+	Detail  string    // the words of the system
 }
 
 func (u *uplink) state() UplinkState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return UplinkState{Up: !u.down, Known: u.known, Since: u.since, Problem: u.problem}
+	return UplinkState{Up: !u.down, Known: u.known, Since: u.since, Problem: u.problem, Detail: u.detail}
 }
 
 // backoff draws a wait of full jitter: up to a step that doubles from first to

@@ -32,7 +32,7 @@ func TestOneProbeAtATime(t *testing.T) {
 				t.Fatal(probe, err)
 			}
 		}
-		if !u.failed("refused", 0) || u.failed("refused", 0) || u.failed("refused", 0) {
+		if !u.failed("refused", "", 0) || u.failed("refused", "", 0) || u.failed("refused", "", 0) {
 			t.Error("only the first failure is news")
 		}
 		entered := make(chan uint64)
@@ -48,7 +48,7 @@ func TestOneProbeAtATime(t *testing.T) {
 			t.Errorf("probe %d after %s, want one after 1 s", probe, time.Since(began))
 		}
 		synctest.Wait()
-		u.failed("refused", probe)
+		u.failed("refused", "", probe)
 		probe = <-entered
 		if probe == 0 || time.Since(began) != 3*time.Second {
 			t.Errorf("the second probe after %s, want after 3 s", time.Since(began))
@@ -58,7 +58,7 @@ func TestOneProbeAtATime(t *testing.T) {
 		if probe == 0 || time.Since(began) != 3*time.Second {
 			t.Errorf("the third probe after %s", time.Since(began))
 		}
-		u.failed("refused", probe)
+		u.failed("refused", "", probe)
 		u.kick() // the link came up
 		probe = <-entered
 		if time.Since(began) != 3*time.Second {
@@ -76,7 +76,7 @@ func TestOneProbeAtATime(t *testing.T) {
 		if time.Since(began) != 3*time.Second || !u.state().Up {
 			t.Errorf("the others waited on: %s, %+v", time.Since(began), u.state())
 		}
-		u.failed("dns", 0)
+		u.failed("dns", "", 0)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		if _, err := u.enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -91,7 +91,7 @@ func TestLateFailuresDoNotLengthenTheBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUplink(whole)
 		for range 100 {
-			u.failed("refused", 0)
+			u.failed("refused", "", 0)
 		}
 		began := time.Now()
 		if probe, err := u.enter(t.Context()); probe == 0 || err != nil || time.Since(began) != time.Second {
@@ -105,7 +105,7 @@ func TestLateFailuresDoNotLengthenTheBackoff(t *testing.T) {
 func TestAShortOutageIsNotMadeLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUplink(whole)
-		u.failed("refused", 0)
+		u.failed("refused", "", 0)
 		began := time.Now()
 		longest := map[bool]time.Duration{}
 		for time.Since(began) < 6*time.Hour {
@@ -116,7 +116,7 @@ func TestAShortOutageIsNotMadeLong(t *testing.T) {
 			}
 			early := before.Sub(began) <= 10*time.Second
 			longest[early] = max(longest[early], time.Since(before))
-			u.failed("refused", probe)
+			u.failed("refused", "", probe)
 		}
 		if longest[true] > 5*time.Second || longest[false] != time.Minute {
 			t.Errorf("waits of %v", longest)

@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// pace says when a request may leave: at most so many under way at once, and so
+// many in a second, over the whole site. Sales that happen now and those of a
+// backlog take turns, so that neither waits for the other: a sale on an idle
+// register overtakes twenty thousand that wait on others.
+//
+// A 429 halves the rate; each success afterwards raises it a little, up to what
+// is configured (CONTRACT.md ruling 9).
+type pace struct {
+	most  float64 // requests per second, configured
+	burst float64
+
+	mu     sync.Mutex
+	rate   float64
+	slow   time.Time // of the last halving
+	tokens float64
+	at     time.Time // when tokens was right
+	free   int       // requests that may still be under way
+	lines  [2][]*turn
+	next   int // the line that is served first
+	timer  *time.Timer
+}
+
+// turn is one request that waits.
+type turn struct {
+	slot bool // it needs one; a request that follows its own has one
+	goes chan struct{}
+}
+
+const (
+	leastRate = 1.0         // requests per second: below it nothing would be learnt any more
+	halveOnce = time.Second // the 429s of one burst are one
+	raiseStep = 0.01        // of the most, with each success
+)
+
+func newPace(perSecond, concurrency int) *pace {
+	most := float64(perSecond)
+	burst := max(1, most/2)
+	return &pace{most: most, rate: most, burst: burst, tokens: burst, at: time.Now(), free: concurrency}
+}
+
+func line(live bool) int {
+	if live {
+		return 0
+	}
+	return 1
+}
+
+// enter waits for a slot and a token. leave gives the slot back.
+func (p *pace) enter(ctx context.Context, live bool) error { return p.wait(ctx, live, true) }
+
+// again waits for another token; the caller has a slot.
+func (p *pace) again(ctx context.Context, live bool) error { return p.wait(ctx, live, false) }
+
+func (p *pace) wait(ctx context.Context, live, slot bool) error {
+	t := &turn{slot: slot, goes: make(chan struct{})}
+	p.mu.Lock()
+	l := line(live)
+	p.lines[l] = append(p.lines[l], t)
+	p.serve()
+	p.mu.Unlock()
+	select {
+	case <-t.goes:
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.lines[l], t); i >= 0 {
+		p.lines[l] = slices.Delete(p.lines[l], i, i+1)
+		p.serve() // others may go past it
+	} else { // it was let in just now
+		p.tokens++
+		if slot {
+			p.free++
+		}
+		p.serve()
+	}
+	return ctx.Err()
+}
+
+func (p *pace) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free++
+	p.serve()
+}
+
+// serve lets in who may go now, and sets a timer for the next. The lock is held.
+func (p *pace) serve() {
+	p.refill()
+	for {
+		t, l := p.first()
+		if t == nil {
+			return
+		}
+		if p.tokens < 1 {
+			p.later(time.Duration((1 - p.tokens) / p.rate * float64(time.Second)))
+			return
+		}
+		p.tokens--
+		if t.slot {
+			p.free--
+		}
+		p.lines[l] = slices.Delete(p.lines[l], slices.Index(p.lines[l], t), slices.Index(p.lines[l], t)+1)
+		p.next = 1 - l
+		close(t.goes)
+	}
+}
+
+// first gives who is next: the oldest of the line whose turn it is, or else of
+// the other. Without a free slot only those that have one may go.
+func (p *pace) first() (*turn, int) {
+	for _, l := range []int{p.next, 1 - p.next} {
+		for _, t := range p.lines[l] {
+			if !t.slot || p.free > 0 {
+				return t, l
+			}
+		}
+	}
+	return nil, 0
+}
+
+func (p *pace) refill() {
+	now := time.Now()
+	p.tokens = min(p.burst, p.tokens+now.Sub(p.at).Seconds()*p.rate)
+	p.at = now
+}
+
+func (p *pace) later(d time.Duration) {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.timer = time.AfterFunc(max(d, time.Microsecond), func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.serve()
+	})
+}
+
+// throttled notes a 429.
+func (p *pace) throttled() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refill()
+	if now := time.Now(); p.slow.IsZero() || now.Sub(p.slow) >= halveOnce {
+		p.rate, p.slow = max(p.rate/2, min(leastRate, p.most)), now
+		p.tokens = min(p.tokens, 1)
+	}
+}
+
+// succeeded notes a confirmation.
+func (p *pace) succeeded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate < p.most {
+		p.refill()
+		p.rate = min(p.most, p.rate+max(p.most*raiseStep, 0.01))
+	}
+}
+
+// now gives the present rate in requests per second, and the configured one.
+func (p *pace) now() (rate, most float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rate, p.most
+}

@@ -1,0 +1,124 @@
+package relay
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A sale that happens now waits for one of the backlog at most, however many
+// wait there, and the backlog is not starved by it.
+func TestLiveAndBacklogTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(10, 2)
+		for range 5 { // the burst
+			if err := p.enter(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			p.leave()
+		}
+		order := make(chan string, 100)
+		one := func(live bool, name string) {
+			go func() {
+				if p.enter(t.Context(), live) == nil {
+					order <- name
+					p.leave()
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 20 {
+			one(false, "backlog")
+		}
+		for range 5 {
+			one(true, "live")
+		}
+		began := time.Now()
+		seen := map[string]int{}
+		for i := range 10 {
+			seen[<-order]++
+			if i == 1 && seen["live"] == 0 {
+				t.Error("a live sale waits for more than one of the backlog")
+			}
+		}
+		if seen["live"] != 5 || seen["backlog"] != 5 {
+			t.Errorf("the first ten were %v", seen)
+		}
+		if took := time.Since(began); took < 900*time.Millisecond || took > 1100*time.Millisecond {
+			t.Errorf("ten requests at 10/s took %s", took)
+		}
+		for range 15 {
+			<-order
+		}
+	})
+}
+
+func TestPaceBoundsWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(1000, 2)
+		in := make(chan int, 10)
+		for i := range 4 {
+			go func() {
+				if p.enter(context.Background(), i%2 == 0) == nil {
+					in <- i
+				}
+			}()
+		}
+		synctest.Wait()
+		if len(in) != 2 {
+			t.Fatalf("%d are under way", len(in))
+		}
+		if err := p.again(t.Context(), false); err != nil { // one that has a slot needs none
+			t.Fatal(err)
+		}
+		p.leave()
+		p.leave()
+		synctest.Wait()
+		if len(in) != 4 {
+			t.Errorf("%d got in", len(in))
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if p.enter(gone, true) == nil {
+			t.Error("one that has gone got in")
+		}
+		p.leave()
+		if err := p.enter(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A burst of 429s halves the rate once; successes raise it again, to what is
+// configured and not beyond.
+func TestA429HalvesTheRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(100, 10)
+		for range 20 {
+			p.throttled()
+		}
+		if rate, most := p.now(); rate != 50 || most != 100 {
+			t.Errorf("rate %v of %v", rate, most)
+		}
+		for range 20 {
+			<-time.After(time.Second)
+			p.throttled()
+		}
+		if rate, _ := p.now(); rate != leastRate {
+			t.Errorf("rate %v", rate)
+		}
+		for range 98 {
+			p.succeeded()
+		}
+		if rate, _ := p.now(); rate != 99 {
+			t.Errorf("rate %v after 98 successes", rate)
+		}
+		for range 10 {
+			p.succeeded()
+		}
+		if rate, _ := p.now(); rate != 100 {
+			t.Errorf("rate %v", rate)
+		}
+	})
+}
