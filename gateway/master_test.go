@@ -146,6 +146,7 @@ type world struct {
 	sandbox *sandbox.Service
 	north   http.RoundTripper // the way to it
 	tune    func(*relay.Options)
+	wall    func() time.Time // what the box's clock says; nil: the truth
 	watch   func(enter bool) // told of each request
 	mutant  *mutant
 
@@ -209,6 +210,7 @@ func (w *world) begin(p *power, change func(*life)) *life {
 		service = w.mutant.service(service)
 	}
 	o := relay.Options{Operation: uuid.NewString}
+	o.Now = w.wall
 	if w.tune != nil {
 		w.tune(&o)
 	}
@@ -312,13 +314,20 @@ func (w *world) device(d sale.DeviceID, events []event) {
 	for _, e := range events {
 		<-time.After(e.after)
 		for {
-			v := <-w.now().relay.Accept(context.Background(), sale.Message{Device: d, Kind: e.kind, Payload: []byte(e.payload), QoS: 1, Received: time.Now()})
+			v := <-w.now().relay.Accept(context.Background(), sale.Message{Device: d, Kind: e.kind, Payload: []byte(e.payload), QoS: 1, Received: w.wallTime()})
 			if v.Err == nil {
 				break
 			}
 			<-time.After(100 * time.Millisecond)
 		}
 	}
+}
+
+func (w *world) wallTime() time.Time {
+	if w.wall != nil {
+		return w.wall()
+	}
+	return time.Now()
 }
 
 type event struct {
