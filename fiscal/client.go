@@ -28,6 +28,12 @@ type Options struct {
 	Transport http.RoundTripper // nil means NewTransport of the zero options
 	Timeout   time.Duration     // of one request from dialling to the last byte; 0 means 10 s
 	Version   string            // of this program, for the User-Agent; "" means dev
+	// Observed is told of each request that was made, once: what it was for
+	// (start, update, complete, cancel, lookup or probe), how it ended (2xx, 3xx,
+	// 4xx or 5xx where a whole answer came; uplink where nothing was sent;
+	// in_doubt otherwise), and how long it took. It is called by many goroutines,
+	// and the request waits for it. Nil: nobody asks.
+	Observed func(purpose, outcome string, took time.Duration)
 }
 
 // Client speaks to one OpenFiskal. It is safe for concurrent use.
@@ -36,6 +42,7 @@ type Client struct {
 	transport http.RoundTripper
 	timeout   time.Duration
 	agent     string
+	observed  func(purpose, outcome string, took time.Duration)
 	keys      Keys
 
 	// clientIDs is set while the service is known to take the client-made id of
@@ -52,12 +59,15 @@ func New(o Options, k Keys) (*Client, error) {
 	if k == nil {
 		return nil, errors.New("make OpenFiskal client: no keys")
 	}
-	c := &Client{base: *base, transport: o.Transport, timeout: o.Timeout, agent: "edgegw/dev", keys: k}
+	c := &Client{base: *base, transport: o.Transport, timeout: o.Timeout, agent: "edgegw/dev", observed: o.Observed, keys: k}
 	if c.transport == nil {
 		c.transport = NewTransport(TransportOptions{})
 	}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
+	}
+	if c.observed == nil {
+		c.observed = func(string, string, time.Duration) {}
 	}
 	if o.Version != "" {
 		c.agent = "edgegw/" + o.Version
@@ -129,7 +139,7 @@ func (c *Client) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
 	if !plainPath(path) || call.Method != http.MethodPost && call.Method != http.MethodPatch {
 		return sale.Answer{}, &sale.Problem{Class: sale.Poison, Code: "bad_path", Detail: "the call has no path that can be sent"}
 	}
-	r, problem := c.send(ctx, call.Register, request{method: call.Method, path: path, idempotencyKey: call.IdempotencyKey, body: call.Body})
+	r, problem := c.send(ctx, call.Register, request{purpose: call.Step.String(), method: call.Method, path: path, idempotencyKey: call.IdempotencyKey, body: call.Body})
 	if problem != nil {
 		return sale.Answer{}, problem
 	}
@@ -188,13 +198,13 @@ func (c *Client) Probe(ctx context.Context, register sale.RegisterID, key secret
 	if key.Empty() {
 		return &sale.Problem{Class: sale.KeyRefused, Code: "no_key", Detail: "there is no register key to send"}
 	}
-	r, problem := c.exchange(ctx, key, request{method: http.MethodGet, path: registerPath(register)})
+	r, problem := c.exchange(ctx, key, request{purpose: "probe", method: http.MethodGet, path: registerPath(register)})
 	if problem != nil {
 		return problem
 	}
 	formed := r.isRegister
 	if r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed {
-		q := request{method: http.MethodGet, path: registerSalesPath(register), query: url.Values{"limit": {"1"}}}
+		q := request{purpose: "probe", method: http.MethodGet, path: registerSalesPath(register), query: url.Values{"limit": {"1"}}}
 		if r, problem = c.exchange(ctx, key, q); problem != nil {
 			return problem
 		}

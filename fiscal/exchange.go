@@ -21,6 +21,7 @@ import (
 
 // request is what one exchange sends.
 type request struct {
+	purpose        string // as Options.Observed is told
 	method, path   string
 	query          url.Values
 	idempotencyKey string
@@ -53,9 +54,11 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 	defer cancel()
 	var w watch
 	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), key, q)
+	begun := time.Now()
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		p := transportProblem(err, &w)
+		c.observed(q.purpose, p.Class.String(), time.Since(begun))
 		p.Detail = clean(string(scrub([]byte(p.Detail), key)), maxDetail)
 		return reply{}, p
 	}
@@ -64,6 +67,7 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 	if err == nil && len(body) > maxAnswer {
 		err = errTooLong
 	}
+	c.observed(q.purpose, outcome(res.StatusCode, err), time.Since(begun))
 	return reply{
 		status:     res.StatusCode,
 		requestID:  clean(string(scrub([]byte(res.Header.Get(headerRequestID)), key)), maxToken),
@@ -72,6 +76,14 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 		body:       scrub(body, key),
 		readErr:    err,
 	}, nil
+}
+
+// outcome is the word for an answer that Options.Observed is told.
+func outcome(status int, readErr error) string {
+	if hundreds := status / 100; readErr == nil && hundreds >= 2 && hundreds <= 5 {
+		return strconv.Itoa(hundreds) + "xx"
+	}
+	return sale.InDoubt.String()
 }
 
 func (c *Client) newRequest(ctx context.Context, key secret.Text, q request) *http.Request {

@@ -38,7 +38,7 @@ func (c *Client) Find(ctx context.Context, call sale.Call, foreign func(operatio
 // list is asked next: only that is a proof, because the service may have chosen
 // an id of its own.
 func (c *Client) findByID(ctx context.Context, call sale.Call) (sale.Answer, bool, *sale.Problem) {
-	r, problem := c.send(ctx, call.Register, request{method: http.MethodGet, path: salePath(call.Operation)})
+	r, problem := c.send(ctx, call.Register, request{purpose: "lookup", method: http.MethodGet, path: salePath(call.Operation)})
 	if problem != nil {
 		return sale.Answer{}, false, problem
 	}
@@ -101,7 +101,7 @@ func (c *Client) findInList(ctx context.Context, register sale.RegisterID, w wan
 		if cursor != "" {
 			query.Set("cursor", cursor)
 		}
-		r, problem := c.send(ctx, register, request{method: http.MethodGet, path: operationsPath(register), query: query})
+		r, problem := c.send(ctx, register, request{purpose: "lookup", method: http.MethodGet, path: operationsPath(register), query: query})
 		if problem != nil {
 			return sale.Answer{}, problem
 		}

@@ -38,12 +38,17 @@ var (
 type Options struct {
 	Disk func(driver.Connector) driver.Connector // wraps every connection
 	Log  *slog.Logger
+	// Committed is told of each commit: how long the transaction took, from its
+	// BEGIN to the end of its sync, and how many changes it held. The writer
+	// waits for it.
+	Committed func(took time.Duration, changes int)
 }
 
 // DB is the journal: one writer and a pool of readers on one file.
 type DB struct {
 	path    string
 	log     *slog.Logger
+	told    func(took time.Duration, changes int) // Options.Committed
 	read    *sql.DB
 	reads   statements
 	w       *writer
@@ -60,11 +65,14 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Committed == nil {
+		o.Committed = func(time.Duration, int) {}
+	}
 	path := filepath.Join(dir, FileName)
 	if err := createPrivate(path); err != nil {
 		return nil, err
 	}
-	db := &DB{path: path, log: o.Log, fatal: make(chan struct{})}
+	db := &DB{path: path, log: o.Log, told: o.Committed, fatal: make(chan struct{})}
 	wrap := o.Disk
 	if wrap == nil {
 		wrap = func(c driver.Connector) driver.Connector { return c }

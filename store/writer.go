@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -198,7 +199,7 @@ func (w *writer) finish(batch []job, err error) {
 // transact gives the batch with what joined it, each job's own error in w.own,
 // or the error that undid them all.
 func (w *writer) transact(batch []job) (_ []job, err error) {
-	t := &tx{w}
+	t, begun := &tx{w}, time.Now()
 	w.own = w.own[:0]
 	defer func() {
 		if err != nil {
@@ -221,7 +222,9 @@ func (w *writer) transact(batch []job) (_ []job, err error) {
 	if err := w.flush(t); err != nil {
 		return batch, err
 	}
-	_, err = t.exec("COMMIT")
+	if _, err = t.exec("COMMIT"); err == nil {
+		w.db.told(time.Since(begun), len(batch))
+	}
 	return batch, err
 }
 

@@ -1,0 +1,38 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+)
+
+const countPendingQuery = `SELECT count(*) FROM sale WHERE fiscal_state = 'pending'`
+
+// CountPending counts the ended sales whose fiscal state is pending.
+func (db *DB) CountPending(ctx context.Context) (n int64, err error) {
+	err = db.queryOne(ctx, countPendingQuery, nil, &n)
+	return n, err
+}
+
+// Sizes gives the bytes that the database and its write-ahead log take on disk.
+func (db *DB) Sizes() (database, log int64, err error) {
+	if database, err = size(db.path); err != nil {
+		return 0, 0, err
+	}
+	log, err = size(db.path + "-wal")
+	return database, log, err
+}
+
+// size never opens the file: closing a second descriptor of it would take
+// SQLite's locks away.
+func size(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
