@@ -130,6 +130,7 @@ func (k *control) Status(ctx context.Context) (admin.Status, error) {
 	if err := k.evidence(ctx, board, &s); err != nil {
 		return s, err
 	}
+	k.booksCondition(board, queues)
 	for _, q := range queues {
 		r := register(q)
 		s.Registers = append(s.Registers, r)

@@ -40,6 +40,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "socket", run: g.serveSocket},
 		{name: "http", run: g.serveHTTP},
 		{name: "upkeep", run: g.upkeep},
+		{name: "books", run: g.watchBooks},
 		{name: "keys", run: g.checkKeys},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
