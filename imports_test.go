@@ -124,6 +124,10 @@ var rules = []rule{
 		from: not(set(command)), to: either(module("github.com/alecthomas"), module("golang.org/x/term")),
 		why: "packages take values; flags and terminals are the command's business",
 	}, {
+		name: "only gateway knows Prometheus",
+		from: not(set(gateway)), to: module("github.com/prometheus"),
+		why: "a part tells a function that it was given what happened, so that it can be tested and used without a registry; gateway decides what is counted and who may see it",
+	}, {
 		name: "no cgo",
 		from: anyPath, to: set("C"),
 		why: "the product is one static binary that runs from an empty image, on every board Go builds for",
@@ -328,6 +332,9 @@ var planted = []struct {
 	{"edgegw/broker", "github.com/eclipse/paho.golang/paho", false, "only the simulator knows an MQTT client"},
 	{"edgegw/broker", "github.com/eclipse/paho.golang/paho", true, ""},
 	{"edgegw/config", "github.com/alecthomas/kong", false, "only the command knows the command line"},
+	{"edgegw/store", "github.com/prometheus/client_golang/prometheus", false, "only gateway knows Prometheus"},
+	{"edgegw/fiscal", "github.com/prometheus/client_golang/prometheus/testutil", true, "only gateway knows Prometheus"},
+	{"edgegw/gateway", "github.com/prometheus/client_golang/prometheus/promhttp", false, ""},
 	{"edgegw/store", "C", false, "no cgo"},
 }
 

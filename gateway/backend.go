@@ -109,12 +109,17 @@ func (k *control) Sales(ctx context.Context, f admin.SaleFilter) ([]admin.Sale, 
 
 // Status tells of the site in one look.
 func (k *control) Status(ctx context.Context) (admin.Status, error) {
-	s := admin.Status{Site: k.config.Site.Name, Version: k.options.Version, Running: k.running != nil, Since: k.since,
-		OpenFiskal: k.config.OpenFiskal.BaseURL, MQTT: k.mqttURLs(), Uplink: "unknown", Registers: []admin.Register{}, Conditions: []health.Condition{}}
 	queues, err := k.db.Queues(ctx)
 	if err != nil {
-		return s, err
+		return admin.Status{}, err
 	}
+	return k.status(ctx, queues)
+}
+
+// status is Status of queues that were just read.
+func (k *control) status(ctx context.Context, queues []store.Queue) (admin.Status, error) {
+	s := admin.Status{Site: k.config.Site.Name, Version: k.options.Version, Running: k.running != nil, Since: k.since,
+		OpenFiskal: k.config.OpenFiskal.BaseURL, MQTT: k.mqttURLs(), Uplink: "unknown", Registers: []admin.Register{}, Conditions: []health.Condition{}}
 	if err := k.countMail(ctx, &s); err != nil {
 		return s, err
 	}

@@ -41,6 +41,7 @@ type control struct {
 	running    *Gateway     // nil without one
 	tlsAddr    net.Addr
 	plainAddr  net.Addr
+	meters     *meters
 	books      books
 
 	closing sync.Once

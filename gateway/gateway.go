@@ -51,6 +51,7 @@ type Gateway struct {
 	keys   keyWatch
 	local  net.Listener // the commands' socket
 	page   net.Listener // http.listen, nil if off
+	scrape http.Handler // the metrics
 	run    sync.Once
 }
 
@@ -76,7 +77,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 
 // open does what a command without a gateway needs as well.
 func open(ctx context.Context, c config.Config, o Options) (_ *control, err error) {
-	k := &control{config: c, options: o, log: o.Log, since: time.Now()}
+	k := &control{config: c, options: o, log: o.Log, since: time.Now(), meters: newMeters()}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,7 +92,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if err := k.openData(); err != nil {
 		return nil, err
 	}
-	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log}); err != nil {
+	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log, Committed: k.meters.committed}); err != nil {
 		return nil, err
 	}
 	k.undo(k.db.Close)
@@ -186,7 +187,7 @@ func (k *control) openFiscal() error {
 		to.Proxy = proxy
 		transport = fiscal.NewTransport(to)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version}, k.ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed}, k.ring)
 	if err != nil {
 		return fmt.Errorf("openfiskal.base_url: %w", err)
 	}
@@ -234,7 +235,7 @@ func (g *Gateway) bind() error {
 		},
 		Refused: func(r sale.RegisterID) { g.keys.ask(r) },
 		Log:     g.log,
-	}, g.db, fiscal.Encoder{NewKey: newUUID}, g.fiscal, roster{g.ring})
+	}, g.db, fiscal.Encoder{NewKey: newUUID}, counted{g.fiscal, g.meters}, roster{g.ring})
 	o := broker.Options{
 		MaxConnections:    c.MQTT.MaxConnections,
 		PerAddress:        c.MQTT.MaxConnectionsPerAddress,
@@ -272,6 +273,7 @@ func (g *Gateway) bind() error {
 			return err
 		}
 	}
+	g.scrape = g.metrics()
 	g.local, err = g.listenSocket()
 	return err
 }

@@ -149,11 +149,15 @@ func closed(err error) error {
 }
 
 func (g *Gateway) serveSocket(ctx context.Context) error {
-	return serveHTTP(ctx, g.local, admin.Handler(g.control))
+	mux := http.NewServeMux()
+	mux.Handle("/", admin.Handler(g.control))
+	mux.Handle("GET /metrics", g.scrape) // its mode 0600 says who may ask
+	return serveHTTP(ctx, g.local, mux)
 }
 
-// serveHTTP answers /readyz on http.listen: the store is open and migrated and
-// MQTT is bound, or this would not run (CONTRACT.md ruling 15).
+// serveHTTP answers what needs no login on http.listen (CONTRACT.md ruling 15).
+// /readyz has nothing to find out: the store is open and migrated and MQTT is
+// bound, or this would not run.
 func (g *Gateway) serveHTTP(ctx context.Context) error {
 	if g.page == nil {
 		<-ctx.Done()
@@ -164,6 +168,7 @@ func (g *Gateway) serveHTTP(ctx context.Context) error {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Write([]byte("ready\n"))
 	})
+	mux.Handle("GET /metrics", onLoopback(g.page.Addr(), g.scrape))
 	return serveHTTP(ctx, g.page, mux)
 }
 
