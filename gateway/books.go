@@ -11,8 +11,14 @@ import (
 	"edgegw/store"
 )
 
-// booksEvery is how often the books are checked where nobody asks for them.
-const booksEvery = 15 * time.Second
+const (
+	// booksEvery is how often the books are checked where nobody asks for them.
+	booksEvery = 15 * time.Second
+	// recountFirst and recountEvery are when the totals are compared with the
+	// rows they count, which reads the whole journal.
+	recountFirst = time.Minute
+	recountEvery = 6 * time.Hour
+)
 
 // balanced reports whether a register's totals say of each accepted sale that
 // it is in exactly one place (CONTRACT.md promise 2 and section 7).
@@ -23,8 +29,10 @@ func balanced(q store.Queue) bool {
 
 // books remembers since when the totals of a register contradict each other.
 type books struct {
-	mu    sync.Mutex
-	since map[sale.RegisterID]time.Time
+	mu        sync.Mutex
+	since     map[sale.RegisterID]time.Time
+	miscounts []string // that the last recount found
+	counted   time.Time
 }
 
 // imbalance is a register whose totals contradict each other.
@@ -68,18 +76,46 @@ func (b *books) note(r sale.RegisterID, now time.Time) time.Time {
 // booksCondition raises what nobody may overlook: a sale that is in no place, or
 // in two.
 func (k *control) booksCondition(b *health.Board, queues []store.Queue) {
+	k.books.mu.Lock()
+	found, counted := k.books.miscounts, k.books.counted
+	k.books.mu.Unlock()
+	if len(found) > 0 {
+		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Since: counted,
+			Title:  fmt.Sprintf("The totals differ from the sales in the journal in %d places; the first: %s", len(found), found[0]),
+			Remedy: booksRemedy})
+	}
 	for _, q := range k.checkBooks(queues) {
 		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Affected: string(q.Register), Since: q.since,
 			Title: fmt.Sprintf("The books of register %s do not balance: %d sales accepted, but %d confirmed, %d waiting, %d in quarantine and %d resolved",
 				q.Register, q.Accepted, q.Confirmed, q.Waiting, q.Quarantined, q.Resolved),
-			Remedy: "Sales are taken and sent as before, but a count is wrong or a sale is missing. Keep a copy of the data directory and call support"})
+			Remedy: booksRemedy})
 	}
+}
+
+const booksRemedy = "Sales are taken and sent as before, but a count is wrong or a sale is missing. Keep a copy of the data directory and call support"
+
+// recount compares the totals with the rows they count.
+func (k *control) recount(ctx context.Context) {
+	found, err := k.db.Recount(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			k.log.Warn("the sales cannot be counted", "cause", err)
+		}
+		return
+	}
+	for _, f := range found {
+		k.log.Error("the totals differ from the sales in the journal", "finding", f)
+	}
+	k.books.mu.Lock()
+	defer k.books.mu.Unlock()
+	k.books.miscounts, k.books.counted = found, time.Now()
 }
 
 // watchBooks checks the books also where no one looks at the site.
 func (g *Gateway) watchBooks(ctx context.Context) error {
-	tick := time.NewTicker(booksEvery)
+	tick, count := time.NewTicker(booksEvery), time.NewTimer(recountFirst)
 	defer tick.Stop()
+	defer count.Stop()
 	for {
 		if queues, err := g.db.Queues(ctx); err == nil {
 			g.checkBooks(queues)
@@ -90,6 +126,9 @@ func (g *Gateway) watchBooks(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-count.C:
+			g.recount(ctx)
+			count.Reset(recountEvery)
 		}
 	}
 }

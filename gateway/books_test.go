@@ -151,3 +151,25 @@ func TestAnImbalanceIsAlarmed(t *testing.T) {
 		t.Errorf("%q, %+v, %v", st.Sentence, st.Conditions, err)
 	}
 }
+
+// Totals that add up and are wrong all the same: only counting the rows finds it.
+func TestARecountFindsWhatTheTotalsHide(t *testing.T) {
+	disk := &grip{}
+	s := newSite(t, sandbox.Options{})
+	s.options.Disk = disk.wrap
+	s.on()
+	defer s.off()
+	s.add("pump-01")
+	s.sell("pump-01", "s1")
+	await(t, "the sale to be confirmed", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Confirmed == 1 })
+	s.recount(t.Context())
+	if st, err := s.Status(t.Context()); err != nil || hasCondition(st, "books_unbalanced") {
+		t.Errorf("right books are called wrong: %+v, %v", st.Conditions, err)
+	}
+	disk.exec(t, `UPDATE queue SET confirmed = confirmed + 1, accepted = accepted + 1`)
+	s.recount(t.Context())
+	st, err := s.Status(t.Context())
+	if err != nil || !hasCondition(st, "books_unbalanced") || strings.Contains(st.Sentence, "up to date") {
+		t.Errorf("%q, %+v, %v", st.Sentence, st.Conditions, err)
+	}
+}
