@@ -49,103 +49,6 @@ type facts struct {
 	retryable    bool
 }
 
-// row is one line of the table: the first that matches decides.
-type row struct {
-	from, to int                // HTTP statuses
-	when     func(f facts) bool // nil: always
-	class    sale.Class
-	code     string // where the service gives none
-	own      bool   // code stands even where the service gives one
-}
-
-func one(status int, when func(facts) bool, class sale.Class, code string) row {
-	return row{from: status, to: status, when: when, class: class, code: code}
-}
-
-func own(r row) row { r.own = true; return r }
-
-// table is CONTRACT.md section 3, for answers. A look-up or probe that is
-// refused says nothing about a sale, so it never ends in "poison"; and a status
-// nobody foresaw blocks a queue in the open, it does not throw sales out of it.
-var table = []row{
-	// 2xx with a well-formed body: confirmed; otherwise in doubt (decision 6, FAULTS.md H4).
-	{from: 200, to: 299, when: whole, class: sale.Confirmed},
-	{from: 200, to: 299, class: sale.InDoubt, code: codeUnreadable, own: true},
-
-	// 429
-	one(429, nil, sale.Throttled, "rate_limit_exceeded"),
-
-	// 5xx, 408, 425
-	one(408, nil, sale.Transient, "request_timeout"),
-	one(425, nil, sale.Transient, "too_early"),
-	{from: 500, to: 599, class: sale.Transient, code: "server_error"},
-
-	// Look-up not possible: the sale stays in doubt.
-	own(one(403, isLookup, sale.InDoubt, sale.CodeLookUpRefused)),
-	own(one(405, isLookup, sale.InDoubt, sale.CodeLookUpRefused)),
-
-	// 401, 403
-	one(401, nil, sale.KeyRefused, "unauthorized"),
-	one(403, nil, sale.KeyRefused, "forbidden"),
-
-	// 404 for the register; for an operation, read it back by its external id.
-	one(404, afterStart, sale.Resolve, "operation_not_found"),
-	one(404, nil, sale.RegisterUnknown, "register_not_found"),
-	one(410, afterStart, sale.Resolve, "operation_gone"),
-	one(410, nil, sale.RegisterUnknown, "register_gone"),
-
-	// 409 on a replayed call. A cut body does not matter: it is read back anyway.
-	one(409, isReplay, sale.Resolve, "conflict"),
-
-	// A refusal whose words did not come whole: they decide what it is.
-	own(one(400, cut, sale.InDoubt, codeCut)),
-	own(one(409, cut, sale.InDoubt, codeCut)),
-	own(one(413, cut, sale.InDoubt, codeCut)),
-	own(one(415, cut, sale.InDoubt, codeCut)),
-	own(one(422, cut, sale.InDoubt, codeCut)),
-
-	// 422 with fiscal_errors; the later generation says retryable (decision 8).
-	one(422, signing, sale.SigningDown, "fiscalization_failed"),
-
-	// 400, 409, 413, 415, 422 otherwise
-	one(400, isCall, sale.Poison, "invalid_request"),
-	one(409, isCall, sale.Poison, "conflict"),
-	one(413, isCall, sale.Poison, "body_too_large"),
-	one(415, isCall, sale.Poison, "unsupported_media_type"),
-	one(422, isCall, sale.Poison, "unprocessable"),
-
-	// any redirect
-	{from: 300, to: 399, class: sale.Misconfigured, code: "redirect", own: true},
-
-	// Unknown statuses.
-	{from: 400, to: 499, when: isLookup, class: sale.InDoubt, code: sale.CodeLookUpRefused, own: true},
-	{from: 400, to: 499, when: func(f facts) bool { return f.retryable }, class: sale.Transient, code: "unexpected_status"},
-	{from: 400, to: 499, class: sale.Misconfigured, code: "unexpected_status"},
-	{from: 0, to: 199, class: sale.InDoubt, code: "unexpected_status", own: true},
-	{from: 600, to: 999, class: sale.InDoubt, code: "unexpected_status", own: true},
-}
-
-func whole(f facts) bool    { return f.fault == "" }
-func cut(f facts) bool      { return f.fault != "" }
-func isLookup(f facts) bool { return f.lookup }
-func isCall(f facts) bool   { return f.call() }
-func isReplay(f facts) bool { return f.call() && f.replay }
-func signing(f facts) bool  { return f.call() && (f.fiscalErrors || f.retryable) }
-func afterStart(f facts) bool {
-	return f.call() && f.step != sale.StepStart
-}
-
-// decide finds the row of a status. The table has no holes: the last rows take
-// every number an HTTP answer can carry.
-func decide(status int, f facts) row {
-	for _, r := range table {
-		if status >= r.from && status <= r.to && (r.when == nil || r.when(f)) {
-			return r
-		}
-	}
-	return row{class: sale.InDoubt, code: "unexpected_status", own: true}
-}
-
 // envelope is the error of either generation (decision 8).
 type envelope struct {
 	Code         string            `json:"code"`
@@ -164,15 +67,15 @@ func classify(r reply, p purpose, fault string) *sale.Problem {
 		e = readEnvelope(r.body)
 	}
 	row := decide(r.status, facts{purpose: p, fault: fault, fiscalErrors: len(e.FiscalErrors) > 0, retryable: e.Retryable})
-	if row.class == sale.Confirmed {
+	if row.Class == sale.Confirmed {
 		return nil
 	}
-	out := &sale.Problem{Class: row.class, Status: r.status, Code: clean(e.Code, maxToken), Detail: clean(e.Message, maxDetail),
+	out := &sale.Problem{Class: row.Class, Status: r.status, Code: clean(e.Code, maxToken), Detail: clean(e.Message, maxDetail),
 		Param: clean(e.Param, maxToken), RequestID: r.requestID, RetryAfter: r.retryAfter, Body: r.body[:min(len(r.body), maxProblemBody)]}
-	if out.Code == "" || row.own {
-		out.Code = row.code
+	if out.Code == "" || row.Own {
+		out.Code = row.Code
 	}
-	if row.own && fault != "" && row.class == sale.InDoubt && row.code != sale.CodeLookUpRefused {
+	if row.Own && fault != "" && row.Class == sale.InDoubt && row.Code != sale.CodeLookUpRefused {
 		out.Code = fault
 	}
 	if out.RequestID == "" {
@@ -181,7 +84,7 @@ func classify(r reply, p purpose, fault string) *sale.Problem {
 	if out.Detail == "" {
 		out.Detail = details[out.Code]
 	}
-	if row.class == sale.Misconfigured && r.location != "" {
+	if row.Class == sale.Misconfigured && r.location != "" {
 		out.Detail = "the service redirects to " + r.location + "; nothing was sent there"
 	}
 	return out

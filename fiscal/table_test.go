@@ -11,23 +11,19 @@ import (
 // Whatever number comes, only a whole 2xx confirms, and neither a look-up nor a
 // probe ends in poison.
 func TestTableHasNoHoles(t *testing.T) {
-	purposes := []purpose{{lookup: true}, {probe: true}}
-	for step := sale.StepStart; step <= sale.StepCancel; step++ {
-		purposes = append(purposes, purpose{step: step}, purpose{step: step, replay: true})
-	}
 	for status := -1; status <= 1000; status++ {
-		for _, p := range purposes {
+		for _, p := range purposes() {
 			for _, fault := range []string{"", codeCut} {
 				for _, hints := range []bool{false, true} {
 					got := decide(status, facts{purpose: p, fault: fault, fiscalErrors: hints, retryable: hints})
 					confirms := status/100 == 2 && status > 0 && fault == ""
-					if (got.class == sale.Confirmed) != confirms {
-						t.Fatalf("status %d, %+v, fault %q: %s", status, p, fault, got.class)
+					if (got.Class == sale.Confirmed) != confirms {
+						t.Fatalf("status %d, %+v, fault %q: %s", status, p, fault, got.Class)
 					}
-					if got.class == sale.Poison && (!p.call() || fault != "") {
+					if got.Class == sale.Poison && (!p.call() || fault != "") {
 						t.Fatalf("status %d, %+v, fault %q is poison", status, p, fault)
 					}
-					if !confirms && got.code == "" {
+					if !confirms && got.Code == "" {
 						t.Fatalf("status %d, %+v has no code", status, p)
 					}
 				}

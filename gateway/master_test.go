@@ -403,8 +403,8 @@ func (w *world) check() error {
 func oneKeyPerCall(s *sandbox.Service) error {
 	keys := map[string]string{}
 	for _, r := range s.Requests() {
-		if r.IdempotencyKey == "" {
-			continue
+		if r.IdempotencyKey == "" || r.Outcome == "connection refused" || r.Outcome == "body not read" {
+			continue // without a body two calls look alike
 		}
 		call := r.Method + " " + r.Path + " " + string(r.Body)
 		if k, ok := keys[call]; ok && k != r.IdempotencyKey {

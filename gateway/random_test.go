@@ -355,6 +355,9 @@ func (m *machine) decide(a act) {
 	m.ruling(i, v)
 }
 
+// byHand is an operation that a person claims to have entered.
+const byHand = "op_by_hand"
+
 func (m *machine) ruling(i sale.Item, v sale.Ruling) {
 	l := m.now()
 	if i.Register == "" {
@@ -363,7 +366,7 @@ func (m *machine) ruling(i sale.Item, v sale.Ruling) {
 		return
 	}
 	if v.Decision == sale.DecisionResolve {
-		v.Operation = "op_by_hand"
+		v.Operation = byHand
 	}
 	register, _, err := l.db.Decide(context.Background(), v)
 	if err != nil {
@@ -426,7 +429,11 @@ func (m *machine) mend() error {
 		}
 		for _, i := range items {
 			m.note("quarantined")
-			m.ruling(i, sale.Ruling{Item: i.No, Decision: sale.DecisionRetry, By: "anna", Reason: "mended", At: m.wall()})
+			v := sale.Ruling{Item: i.No, Decision: sale.DecisionRetry, By: "anna", Reason: "mended", At: m.wall()}
+			if i.Operation == byHand {
+				v.Decision = sale.DecisionResolve // sent, it would contradict for ever: there is no such operation
+			}
+			m.ruling(i, v)
 		}
 		if len(items) == 0 && m.quiet() {
 			return errors.Join(m.holds(), m.final())

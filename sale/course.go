@@ -90,3 +90,33 @@ func (c Call) JudgeAbsent() Find {
 	}
 	return Contradict
 }
+
+// Effect says in words what a class means for the call, its register's queue
+// and the site: the docs show it beside the table of answers.
+type Effect struct{ Call, Queue, Site string }
+
+var effects = map[Class]Effect{
+	Confirmed:       {"done: the answer is stored verbatim; at a sale's end its receipt goes into the mailbox, in the same commit", "goes on", ""},
+	Uplink:          {"was not sent", "waits for the uplink", "all queues wait; one of them probes with its own next call, after 1 s doubling to 60 s with full jitter; any answer of any kind lets all go on at once"},
+	InDoubt:         {"may have been carried out: looked up before it is sent again", "waits", ""},
+	Throttled:       {"was not carried out", "waits as long as Retry-After says, plus jitter; without it, as the next column says", "the rate is halved, down to one request a second; each success raises it by a hundredth of openfiskal.requests_per_second"},
+	Transient:       {"may have been carried out (a proxy may have answered for a service that did the work): looked up before it is sent again; only 425 says that nothing was done", "waits; no cap on attempts", ""},
+	KeyRefused:      {"was not carried out", "is blocked; a new key wakes it at once", ""},
+	RegisterUnknown: {"was not carried out", "is blocked", ""},
+	Resolve:         {"looked up before it is sent again", "waits", ""},
+	SigningDown:     {"was not carried out", "waits; goes on within 5 s once another register's call of that step is confirmed", "a 422 of any register is read so, until a call of that step is confirmed"},
+	Poison:          {"the sale goes to quarantine with request and answer, its device gets a receipt that says so", "steps over the sale with all its events (openfiskal.on_rejected: step_over), or waits for the decision (block)", "a 422 of three registers within a minute, or of all where there are fewer, is signing_down; what was quarantined by then comes back to its place"},
+	Misconfigured:   {"was not carried out", "is blocked", ""},
+}
+
+// Effect gives the words for a class.
+func (c Class) Effect() Effect { return effects[c] }
+
+// Classes are all there are.
+func Classes() []Class {
+	all := make([]Class, len(classNames))
+	for i := range all {
+		all[i] = Class(i)
+	}
+	return all
+}
