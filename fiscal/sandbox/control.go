@@ -28,6 +28,7 @@ type faultWire struct {
 	Status     int               `json:"status,omitempty"`
 	Header     map[string]string `json:"header,omitempty"`
 	Body       string            `json:"body,omitempty"`
+	Cut        bool              `json:"cut,omitempty"`
 	Location   string            `json:"location,omitempty"`
 	RetryAfter string            `json:"retry_after,omitempty"`
 	PendFor    string            `json:"pend_for,omitempty"`
@@ -36,7 +37,7 @@ type faultWire struct {
 
 func (w faultWire) fault() (Fault, error) {
 	f := Fault{Method: w.Method, Step: w.Step, Register: w.Register, Skip: w.Skip, Times: w.Times, Percent: w.Percent,
-		Action: w.Action, Status: w.Status, Header: w.Header, Body: w.Body, Location: w.Location, RetryAfter: w.RetryAfter, PendTo: w.PendTo}
+		Action: w.Action, Status: w.Status, Header: w.Header, Body: w.Body, Cut: w.Cut, Location: w.Location, RetryAfter: w.RetryAfter, PendTo: w.PendTo}
 	if f.Action == "" {
 		f.Action = Pass
 	}
@@ -65,7 +66,7 @@ func wireOf(f FaultState) faultWire {
 	}
 	return faultWire{ID: f.ID, Hits: f.Hits, Method: f.Method, Step: f.Step, Register: f.Register, Skip: f.Skip, Times: f.Times,
 		Percent: f.Percent, Action: f.Action, Before: text(f.Before), After: text(f.After), Status: f.Status, Header: f.Header,
-		Body: f.Body, Location: f.Location, RetryAfter: f.RetryAfter, PendFor: text(f.PendFor), PendTo: f.PendTo}
+		Body: f.Body, Cut: f.Cut, Location: f.Location, RetryAfter: f.RetryAfter, PendFor: text(f.PendFor), PendTo: f.PendTo}
 }
 
 // control serves /_sandbox/…: no key, no faults, not in the ledger.

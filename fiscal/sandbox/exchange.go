@@ -88,7 +88,10 @@ func (s *Service) notProcessed(f Fault, rec *recorder) (answer, end) {
 		return answer{}, endDrop
 	}
 	a := f.canned(rec.id())
-	rec.finish("fault "+string(f.Action), a.status, true)
+	rec.finish("fault "+string(f.Action), a.status, !f.Cut)
+	if f.Cut {
+		return a, endCut
+	}
 	return a, endAnswer
 }
 

@@ -30,6 +30,7 @@ func TestFaults(t *testing.T) {
 		{"cut the answer", sandbox.Fault{Action: sandbox.CutAnswer}, io.ErrUnexpectedEOF, 0, "", true},
 		{"any answer", sandbox.Fault{Action: sandbox.Answer, Status: 418, Body: "tea"}, nil, 418, "tea", false},
 		{"answer without a body", sandbox.Fault{Action: sandbox.Answer, Status: 503}, nil, 503, `"object":"error"`, false},
+		{"cut a refusal", sandbox.Fault{Action: sandbox.Answer, Status: 422, Cut: true}, io.ErrUnexpectedEOF, 0, "", false},
 		{"process, then answer", sandbox.Fault{Action: sandbox.ProcessThenAnswer, Status: 502, Body: "bad"}, nil, 502, "bad", true},
 		{"garbage", sandbox.Fault{Action: sandbox.Garbage}, nil, 200, `{"id":"op_`, false},
 		{"empty", sandbox.Fault{Action: sandbox.Empty}, nil, 200, "", false},

@@ -64,6 +64,7 @@ type Fault struct {
 	Status     int // Answer, ProcessThenAnswer: 0 means 500; Redirect: 0 means 307
 	Header     map[string]string
 	Body       string // "" means an error envelope for a status from 400
+	Cut        bool   // Answer: the connection is cut in half the body
 	Location   string
 	RetryAfter string // verbatim, also nonsense; "" sends no such header
 	PendFor    time.Duration
@@ -113,6 +114,8 @@ func (f Fault) check() error {
 		return fmt.Errorf("inject fault: status %d is not 200..999", f.Status)
 	case f.Skip < 0 || f.Times < 0 || f.Before < 0 || f.After < 0 || f.PendFor < 0:
 		return fmt.Errorf("inject fault: a negative number")
+	case f.Cut && f.Action != Answer:
+		return fmt.Errorf("inject fault: cut goes with the action %s", Answer)
 	case f.PendTo != "" && f.PendTo != fiscalSucceeded && f.PendTo != fiscalFailed:
 		return fmt.Errorf("inject fault: pend_to %q is not succeeded or failed", f.PendTo)
 	}
