@@ -121,8 +121,8 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 	r, kind := routeOf(s.prefix, pk.TopicName)
 	switch r {
 	case routeSale:
-		p.kind, p.reply = kind, s.replyTo(pk)
-		p.verdict = s.accept(kind, pk)
+		p.event, p.reply = s.eventOf(kind, pk), s.replyTo(pk)
+		p.verdict = s.accept(*p.event)
 	case routeReceiptGet:
 		p.done = s.again(pk.Payload)
 	case routeStatus:
@@ -196,13 +196,15 @@ func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error)
 	return pk, nil
 }
 
-func (s *session) accept(kind sale.Kind, pk packets.Packet) <-chan sale.Verdict {
-	if pk.FixedHeader.Qos == 0 {
+func (s *session) eventOf(kind sale.Kind, pk packets.Packet) *sale.Message {
+	return &sale.Message{Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: time.Now()}
+}
+
+func (s *session) accept(m sale.Message) <-chan sale.Verdict {
+	if m.QoS == 0 {
 		s.b.n.unsafe.Add(1)
 	}
-	ch := s.b.acceptor.Accept(s.conn.life, sale.Message{
-		Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: time.Now(),
-	})
+	ch := s.b.acceptor.Accept(s.conn.life, m)
 	if ch == nil {
 		none := make(chan sale.Verdict)
 		close(none)

@@ -175,7 +175,7 @@ func (o *outbox) fly(no int64) uint16 {
 // appendAck appends the sale/ack of p to what the answering goroutine is about
 // to write, and the answer on the device's Response Topic.
 func (s *session) appendAck(w *batch, p pending, v sale.Verdict) {
-	if p.kind == 0 || (v.Err != nil && v.Ack.Status != sale.Rejected) {
+	if p.event == nil {
 		return
 	}
 	o := &s.out
@@ -190,7 +190,7 @@ func (s *session) appendAck(w *batch, p pending, v sale.Verdict) {
 	if !main.ok && !extra.ok {
 		return
 	}
-	body, err := json.Marshal(v.Ack)
+	body, err := json.Marshal(ackOf(*p.event, v))
 	if err != nil {
 		s.b.log.Error("encoding a sale/ack failed", "device", s.id, "error", err)
 		return

@@ -53,7 +53,7 @@ type session struct {
 type pending struct {
 	id      uint16
 	qos     byte
-	kind    sale.Kind           // 0 where no sale/ack goes out
+	event   *sale.Message       // nil where no sale/ack goes out
 	verdict <-chan sale.Verdict // nil where done says it already
 	done    outcome
 	reply   *reply

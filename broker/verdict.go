@@ -98,6 +98,41 @@ func outcomeOf(v sale.Verdict) outcome {
 	return unstored
 }
 
+// Faults of a `rejected` sale/ack. They are all that is said: a cause may hold
+// paths, or what somebody else wrote.
+var (
+	faultNotReady  = sale.Fault{Code: "not_ready", Message: "the gateway takes no sales now: keep the event and send it again"}
+	faultNotStored = sale.Fault{Code: "not_stored", Message: "the event could not be written to disk: keep it and send it again"}
+)
+
+// ackOf is the sale/ack of an event. One that is not on disk is `rejected`,
+// whatever else the verdict says; where the Acceptor failed before it knew the
+// sale, the event itself names it.
+func ackOf(m sale.Message, v sale.Verdict) sale.Ack {
+	ack, fault := v.Ack, &faultNotStored
+	switch outcomeOf(v) {
+	case stored, quarantined:
+		return ack
+	case full:
+		fault = &faultNotReady
+	}
+	if ack.Status != sale.Rejected || ack.Error == nil {
+		ack.Error = fault
+	}
+	ack.Event, ack.Status = m.Kind, sale.Rejected
+	if ack.AcceptedAt.IsZero() {
+		ack.AcceptedAt = m.Received
+	}
+	if ack.SaleID == "" {
+		event, _ := sale.Parse(m.Kind, m.Payload)
+		ack.SaleID = event.SaleID
+		if event.HasSeq {
+			ack.Seq = &event.Seq
+		}
+	}
+	return ack
+}
+
 // reasonFor is the reason string that goes with 0x99: the contract's JSON
 // pointer and message.
 func reasonFor(v sale.Verdict) string {
