@@ -289,7 +289,7 @@ func within(limit time.Duration, what string, f func()) error {
 func (b *Broker) Deliver(d sale.DeviceID) {
 	if dev := b.devices.get(d); dev != nil {
 		if s := dev.session(); s != nil {
-			s.deliver(false)
+			s.deliver()
 		}
 	}
 }

@@ -196,7 +196,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	h.b.keeper.want(s.id, snapshot(cl))
 	s.subscribed(subscriptions(cl))
 	s.settled.Store(true)
-	s.deliver(false) // to a session that was kept; ruling 19
+	s.deliver() // to a session that was kept; ruling 19
 }
 
 // abandoned does what mochi left undone when a panic cut it short: the will, and

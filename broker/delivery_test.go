@@ -90,22 +90,9 @@ func TestReceipts(t *testing.T) {
 
 			// And one that is asked for again.
 			must(t, c.Publish(topic("pump-01", "receipt/get"), 1, 77, `{"sale_id":"3"}`))
-			var again string
-			for range 2 {
-				switch p, err := c.Read(brokertest.Patience); {
-				case err != nil:
-					t.Fatal(err)
-				case p.Type == brokertest.PUBLISH:
-					again = string(p.Payload)
-				case p.Type != brokertest.PUBACK || p.ID != 77 || p.Code != 0:
-					t.Fatalf("%+v", p)
-				}
-			}
-			equal(t, []string{again}, "r3")
-			must(t, c.Publish(topic("pump-01", "receipt/get"), 1, 78, `{"sale_id":"nobody"}`))
-			readID(t, c, brokertest.PUBACK, 78, 0)
-			must(t, c.Publish(topic("pump-01", "receipt/get"), 1, 79, `nonsense`))
-			readID(t, c, brokertest.PUBACK, 79, map[byte]byte{4: 0, 5: 0x99}[version])
+			readID(t, c, brokertest.PUBACK, 77, 0)
+			got, _ = letters(t, c, 1)
+			equal(t, got, "r3")
 			nothing(t, c)
 		})
 	}

@@ -3,8 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -124,7 +122,8 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 		p.event, p.reply = s.eventOf(kind, pk), s.replyTo(pk)
 		p.verdict = s.accept(*p.event)
 	case routeReceiptGet:
-		p.done = s.again(pk.Payload)
+		p.done, p.request = s.again(pk.Payload)
+		p.reply = s.replyTo(pk)
 	case routeStatus:
 		if len(pk.Payload) <= maxStatus {
 			s.dev.setStatus(pk.Payload, time.Now())
@@ -192,6 +191,9 @@ func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error)
 	if answerTo(s.v5, p.qos, o).drop {
 		return pk, mochiDrop
 	}
+	if p.request != nil {
+		s.late = &owedAck{p: p}
+	}
 	s.passed = true
 	return pk, nil
 }
@@ -239,31 +241,6 @@ func (s *session) replyTo(pk packets.Packet) *reply {
 	return nil
 }
 
-// again answers receipt/get: it puts the receipt back into the mailbox. Asking
-// for one that does not exist is no fault of the message, and changes nothing.
-func (s *session) again(payload []byte) outcome {
-	var ask struct {
-		SaleID string `json:"sale_id"`
-	}
-	if err := json.Unmarshal(payload, &ask); err != nil || ask.SaleID == "" {
-		return quarantined // in words of the wire: 0x99, where the device can hear it
-	}
-	ctx, cancel := context.WithTimeout(s.conn.life, storeLimit)
-	defer cancel()
-	switch err := s.b.mailbox.Again(ctx, s.id, ask.SaleID); {
-	case err == nil:
-		s.deliver(true)
-		return stored
-	case errors.Is(err, sale.ErrNone):
-		return stored
-	default:
-		s.b.grumble.store.Do(func() {
-			s.b.log.Warn("putting a receipt back into the mailbox failed", "device", s.id, "error", err)
-		})
-		return unstored
-	}
-}
-
 // OnPublish is reached by QoS 2 messages that publish2 has let through, and by
 // the gateway's own. Anything else would be acknowledged by mochi unseen.
 func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
@@ -293,12 +270,12 @@ func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) 
 		if late := s.late; late != nil && err == nil {
 			s.late = nil
 			w := &batch{c: s.conn}
-			s.appendAck(w, late.p, late.v)
+			s.tell(w, late.p, late.v)
 			w.flush()
 		}
 		return
 	}
-	s.deliver(false) // after the SUBACK: simple devices stumble over a PUBLISH before it
+	s.deliver() // after the SUBACK: simple devices stumble over a PUBLISH before it
 	if h.b.siteTime == nil {
 		return
 	}

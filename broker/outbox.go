@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,8 +48,9 @@ type outbox struct {
 	look    bool  // the mailbox may hold something beyond cursor
 	turn    bool  // a letter goes before an ack
 	taken   []int64
-	running bool // pump runs
-	writing bool // pump has taken messages that are not yet on the wire
+	asked   map[int64][]byte // Correlation Data of letters that were asked for, by number
+	running bool             // pump runs
+	writing bool             // pump has taken messages that are not yet on the wire
 	closed  bool
 }
 
@@ -104,12 +106,9 @@ func (o *outbox) rewind() {
 }
 
 // deliver says that the mailbox holds something new.
-func (s *session) deliver(fromStart bool) {
+func (s *session) deliver() {
 	o := &s.out
 	o.mu.Lock()
-	if fromStart {
-		o.rewind()
-	}
 	o.look = true
 	if o.receipt.ok {
 		s.start()
@@ -175,19 +174,11 @@ func (o *outbox) fly(no int64) uint16 {
 // appendAck appends the sale/ack of p to what the answering goroutine is about
 // to write, and the answer on the device's Response Topic.
 func (s *session) appendAck(w *batch, p pending, v sale.Verdict) {
-	if p.event == nil {
-		return
-	}
 	o := &s.out
-	topic := s.prefix + "sale/ack"
 	o.mu.Lock()
-	main := o.ack
-	var extra grant
-	if p.reply != nil && p.reply.topic != topic {
-		extra = o.at(p.reply.topic)
-	}
+	heard := o.ack.ok || p.reply != nil
 	o.mu.Unlock()
-	if !main.ok && !extra.ok {
+	if !heard {
 		return
 	}
 	body, err := json.Marshal(ackOf(*p.event, v))
@@ -195,16 +186,39 @@ func (s *session) appendAck(w *batch, p pending, v sale.Verdict) {
 		s.b.log.Error("encoding a sale/ack failed", "device", s.id, "error", err)
 		return
 	}
-	if main.ok {
-		m := message{topic: topic, payload: body, qos: main.qos, ids: main.ids}
-		if p.reply != nil && p.reply.topic == topic {
-			m.correlation = p.reply.correlation
-		}
-		s.sendAck(w, m)
+	s.say(w, s.prefix+"sale/ack", body, p.reply)
+}
+
+// say sends body on topic, and on the Response Topic of the request that it
+// answers; one message where they are the same.
+func (s *session) say(w *batch, topic string, body []byte, r *reply) {
+	m := message{topic: topic, payload: body}
+	if r != nil && r.topic == topic {
+		m.correlation = r.correlation
 	}
-	if extra.ok {
-		s.sendAck(w, message{topic: p.reply.topic, payload: body, qos: extra.qos, ids: extra.ids,
-			correlation: p.reply.correlation})
+	s.sendWhereWanted(w, m)
+	if r != nil && r.topic != topic {
+		s.sayAt(w, r, body)
+	}
+}
+
+// sayAt sends body to whoever asked.
+func (s *session) sayAt(w *batch, r *reply, body []byte) {
+	s.sendWhereWanted(w, message{topic: r.topic, payload: body, correlation: r.correlation})
+}
+
+// sendWhereWanted sends m where the device has subscribed to its topic.
+func (s *session) sendWhereWanted(w *batch, m message) {
+	o := &s.out
+	o.mu.Lock()
+	g := o.ack
+	if m.topic != s.prefix+"sale/ack" {
+		g = o.at(m.topic)
+	}
+	o.mu.Unlock()
+	if g.ok {
+		m.qos, m.ids = g.qos, g.ids
+		s.sendAck(w, m)
 	}
 }
 
@@ -342,7 +356,8 @@ func (s *session) fillLetter(buf []byte) []byte {
 	o := &s.out
 	l := o.mail[0]
 	o.mail = o.mail[1:]
-	m := message{topic: s.prefix + "receipt", payload: l.Body, qos: o.receipt.qos, ids: o.receipt.ids}
+	m := message{topic: s.prefix + "receipt", payload: l.Body, qos: o.receipt.qos, ids: o.receipt.ids, correlation: o.asked[l.No]}
+	delete(o.asked, l.No)
 	if s.tooLong(&m) {
 		return buf
 	}
@@ -364,7 +379,7 @@ func (s *session) fetch(after int64, most int) {
 		s.b.grumble.store.Do(func() {
 			s.b.log.Warn("reading a mailbox failed; trying again", "device", s.id, "error", err)
 		})
-		time.AfterFunc(retryPause, func() { s.deliver(false) }) // does nothing once the connection has ended
+		time.AfterFunc(retryPause, func() { s.deliver() }) // does nothing once the connection has ended
 		return
 	}
 	o.mu.Lock()
@@ -381,19 +396,20 @@ func (s *session) fetch(after int64, most int) {
 	o.look = o.look || len(found) >= most
 }
 
-// has reports whether a letter waits for its PUBACK, or for that to be recorded.
+// has reports whether a letter is at hand already.
 func (o *outbox) has(no int64) bool {
+	return o.flies(no) || slices.ContainsFunc(o.mail, func(l sale.Letter) bool { return l.No == no })
+}
+
+// flies reports whether a letter waits for its PUBACK, or for that to be
+// recorded.
+func (o *outbox) flies(no int64) bool {
 	for _, n := range o.flying {
 		if n == no {
 			return true
 		}
 	}
-	for _, n := range o.taken {
-		if n == no {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(o.taken, no)
 }
 
 // deliveredAll records PUBACKs. They have been given, so the record must not end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"edgegw/sale"
@@ -32,9 +33,13 @@ type Mailbox interface {
 	// Delivered records the device's own PUBACK.
 	Delivered(ctx context.Context, d sale.DeviceID, no int64) error
 	// Again puts the receipt of a sale back into the mailbox, under its old
-	// number or a new one; sale.ErrNone where there is none.
-	Again(ctx context.Context, d sale.DeviceID, saleID string) error
+	// number or a new one, and gives it; sale.ErrNone where the device has
+	// reported no such sale, ErrNoReceipt where there is no receipt of it yet.
+	Again(ctx context.Context, d sale.DeviceID, saleID string) (sale.Letter, error)
 }
+
+// ErrNoReceipt says that a sale has no receipt yet.
+var ErrNoReceipt = errors.New("the sale has no receipt yet")
 
 // Sessions keeps MQTT sessions over a restart. The blobs mean nothing to it.
 type Sessions interface {

@@ -42,7 +42,7 @@ type session struct {
 	settled    atomic.Bool // CONNACK is out; PUBLISH may be taken
 
 	pending chan pending // answers owed, in the order of arrival; made with the first
-	late    *owedAck     // the sale/ack of a QoS 2 PUBLISH, owed after mochi's PUBREC
+	late    *owedAck     // what a QoS 2 PUBLISH is told, owed after mochi's PUBREC
 	passed  bool         // a QoS 2 PUBLISH is on disk and may be answered by mochi
 	excess  []int        // places in the SUBSCRIBE at hand that are beyond maxFilters
 	out     outbox
@@ -57,6 +57,7 @@ type pending struct {
 	verdict <-chan sale.Verdict // nil where done says it already
 	done    outcome
 	reply   *reply
+	request *request // of a receipt/get
 }
 
 // reply is where an MQTT 5 device wants its answer as well (CONTRACT.md 2.3).
@@ -175,7 +176,7 @@ func (s *session) appendAnswer(w *batch, p pending, v sale.Verdict) (drop bool) 
 	if a.ack {
 		reason := ""
 		if o == quarantined && s.problemInfo {
-			reason = reasonFor(v)
+			reason = reasonFor(p, v)
 		}
 		from := len(w.b)
 		w.b = appendPuback(w.b, s.v5, p.id, a.code, reason)
@@ -183,8 +184,18 @@ func (s *session) appendAnswer(w *batch, p pending, v sale.Verdict) (drop bool) 
 			w.b = appendPuback(w.b[:from], s.v5, p.id, a.code, "") // [MQTT-3.4.2-2]
 		}
 	}
-	s.appendAck(w, p, v)
+	s.tell(w, p, v)
 	return false
+}
+
+// tell appends what is said beside the acknowledgement.
+func (s *session) tell(w *batch, p pending, v sale.Verdict) {
+	switch {
+	case p.event != nil:
+		s.appendAck(w, p, v)
+	case p.request != nil:
+		s.appendReceipt(w, p.request, p.reply)
+	}
 }
 
 // judge counts a verdict and gives its outcome.
@@ -231,7 +242,8 @@ func (s *session) end() {
 	s.wg.Wait()
 }
 
-// owedAck is a sale/ack whose PUBREC mochi has yet to write.
+// owedAck is a sale/ack, or the answer to a request, whose PUBREC mochi has yet
+// to write.
 type owedAck struct {
 	p pending
 	v sale.Verdict

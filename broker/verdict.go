@@ -135,11 +135,15 @@ func ackOf(m sale.Message, v sale.Verdict) sale.Ack {
 
 // reasonFor is the reason string that goes with 0x99: the contract's JSON
 // pointer and message.
-func reasonFor(v sale.Verdict) string {
-	if v.Ack.Error == nil {
+func reasonFor(p pending, v sale.Verdict) string {
+	fault := v.Ack.Error
+	if p.request != nil {
+		fault = p.request.fault
+	}
+	if fault == nil {
 		return ""
 	}
-	return v.Ack.Error.Error()
+	return fault.Error()
 }
 
 // cut shortens s to at most n bytes without breaking a character; NUL may not

@@ -3,8 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
+	"edgegw/broker"
 	"edgegw/devicekeys"
 	"edgegw/sale"
 	"edgegw/store"
@@ -27,11 +30,11 @@ func (m mailbox) Waiting(ctx context.Context, d sale.DeviceID, after int64, most
 	stored, err := m.db.Letters(ctx, d, after, most)
 	letters := make([]sale.Letter, 0, len(stored))
 	for _, l := range stored {
-		r, bad := l.Receipt()
+		letter, bad := rendered(l)
 		if bad != nil {
 			return letters, bad
 		}
-		letters = append(letters, sale.Letter{No: l.No, Sale: l.Sale, Body: r.JSON()})
+		letters = append(letters, letter)
 	}
 	return letters, err
 }
@@ -40,8 +43,42 @@ func (m mailbox) Delivered(ctx context.Context, d sale.DeviceID, no int64) error
 	return m.db.Delivered(ctx, d, no, time.Now())
 }
 
-func (m mailbox) Again(ctx context.Context, d sale.DeviceID, saleID string) error {
-	return m.db.Again(ctx, d, saleID, time.Now())
+// Again looks twice: the PUBACK of a letter that was sent before may be recorded
+// between the putting back and the reading, and takes it out once more.
+func (m mailbox) Again(ctx context.Context, d sale.DeviceID, saleID string) (sale.Letter, error) {
+	for range 2 {
+		err := m.db.Again(ctx, d, saleID, time.Now())
+		if errors.Is(err, sale.ErrNone) {
+			return sale.Letter{}, m.without(ctx, d, saleID)
+		}
+		if err != nil {
+			return sale.Letter{}, err
+		}
+		l, err := m.db.Letter(ctx, d, saleID)
+		if err == nil {
+			return rendered(l)
+		}
+		if !errors.Is(err, sale.ErrNone) {
+			return sale.Letter{}, err
+		}
+	}
+	return sale.Letter{}, fmt.Errorf("read the receipt of %s for %s: it is taken out as soon as it is put back", saleID, d)
+}
+
+// without says why a sale has no receipt.
+func (m mailbox) without(ctx context.Context, d sale.DeviceID, saleID string) error {
+	if _, err := m.db.Currency(ctx, d, saleID); err != nil {
+		return err // sale.ErrNone where there is no such sale
+	}
+	return broker.ErrNoReceipt
+}
+
+func rendered(l sale.StoredLetter) (sale.Letter, error) {
+	r, err := l.Receipt()
+	if err != nil {
+		return sale.Letter{}, err
+	}
+	return sale.Letter{No: l.No, Sale: l.Sale, Body: r.JSON()}, nil
 }
 
 // site is what devices are told of the site as a whole. last belongs to the

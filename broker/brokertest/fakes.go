@@ -234,19 +234,19 @@ func (m *Mailbox) Delivered(_ context.Context, d sale.DeviceID, no int64) error 
 }
 
 // Again implements broker.Mailbox; the letter keeps its number.
-func (m *Mailbox) Again(_ context.Context, d sale.DeviceID, saleID string) error {
+func (m *Mailbox) Again(_ context.Context, d sale.DeviceID, saleID string) (sale.Letter, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.Fail != nil {
-		return m.Fail
+		return sale.Letter{}, m.Fail
 	}
 	for i := len(m.letters[d]) - 1; i >= 0; i-- {
 		if m.letters[d][i].Sale == saleID {
 			m.letters[d][i].done = false
-			return nil
+			return m.letters[d][i].Letter, nil
 		}
 	}
-	return sale.ErrNone
+	return sale.Letter{}, sale.ErrNone
 }
 
 // Sessions keeps blobs in memory, and counts writes.
