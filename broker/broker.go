@@ -56,7 +56,10 @@ type Options struct {
 
 	// SiteTime gives the JSON of edgegw/v1/site/time at this moment; nil: not published.
 	SiteTime func() []byte
-	Log      *slog.Logger // default: slog.Default()
+	// Judged hears what became of each event, nil where it is on disk. It is called
+	// from many goroutines, before the device has its answer, and must not block.
+	Judged func(err error)
+	Log    *slog.Logger // default: slog.Default()
 }
 
 // Broker is the MQTT side of one gateway.
@@ -67,6 +70,7 @@ type Broker struct {
 	store    Sessions
 	log      *slog.Logger
 	siteTime func() []byte
+	judged   func(error)
 	maxBytes int
 
 	server    *mqtt.Server
@@ -118,7 +122,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 	}
 	o = o.withDefaults()
 	b := &Broker{
-		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, maxBytes: o.MaxPacketBytes,
+		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, judged: o.Judged, maxBytes: o.MaxPacketBytes,
 		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),
@@ -170,6 +174,9 @@ func (o Options) withDefaults() Options {
 	def(&o.StrangersPerAddress, DefaultStrangersPerAddress)
 	def(&o.MaxPacketBytes, DefaultMaxPacketBytes)
 	def(&o.MessagesPerSecond, DefaultMessagesPerSecond)
+	if o.Judged == nil {
+		o.Judged = func(error) {}
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 
@@ -208,10 +209,13 @@ func (s *session) judge(v sale.Verdict, qos byte) outcome {
 	switch o {
 	case stored:
 		n.accepted.Add(1)
+		s.b.judged(nil)
 	case quarantined:
 		n.quarantined.Add(1)
+		s.b.judged(nil)
 	default:
 		n.unstored.Add(1)
+		s.b.judged(cmp.Or(v.Err, errNoVerdict))
 		s.b.grumble.store.Do(func() {
 			s.b.log.Warn("a sale event could not be stored; it is not acknowledged", "device", s.id, "qos", qos, "error", v.Err)
 		})

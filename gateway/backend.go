@@ -197,6 +197,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 		b.Set(health.Condition{Code: "data_volatile", Severity: health.Attention, Since: k.since, Title: "The data lies on " + kind + ": a restart of the box loses it",
 			Remedy: "Put data_dir on persistent storage"})
 	}
+	k.deviceSide(b)
 	if k.relay == nil {
 		return
 	}

@@ -46,13 +46,14 @@ type Options struct {
 // Gateway is one site's gateway, open and bound.
 type Gateway struct {
 	*control
-	broker *broker.Broker
-	site   site
-	keys   keyWatch
-	local  net.Listener // the commands' socket
-	page   net.Listener // http.listen, nil if off
-	scrape http.Handler // the metrics
-	run    sync.Once
+	broker    *broker.Broker
+	site      site
+	keys      keyWatch
+	accepting *acceptance
+	local     net.Listener // the commands' socket
+	page      net.Listener // http.listen, nil if off
+	scrape    http.Handler // the metrics
+	run       sync.Once
 }
 
 // New opens and binds everything, in the order of ARCHITECTURE.md section 4.
@@ -220,6 +221,7 @@ func proxyURL(text, base string) (*url.URL, error) {
 func (g *Gateway) bind() error {
 	c := g.config
 	g.site = site{changed: make(chan struct{}, 1)}
+	g.accepting = newAcceptance(g.db.Canary, g.site.poke, g.log)
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
 	g.relay = relay.New(relay.Options{
 		Concurrency: c.OpenFiskal.Concurrency,
@@ -242,6 +244,7 @@ func (g *Gateway) bind() error {
 		MaxPacketBytes:    int(c.MQTT.MaxPacketBytes),
 		MessagesPerSecond: c.MQTT.MessagesPerSecond,
 		SiteTime:          siteTime,
+		Judged:            g.accepting.judged,
 		Log:               g.log,
 	}
 	var err error

@@ -105,7 +105,8 @@ func (s *site) poke() {
 
 func (g *Gateway) siteStatus() []byte {
 	s := &g.site
-	now := siteWords{Accept: "yes", Uplink: "up"}
+	now := siteWords{Uplink: "up"}
+	now.Accept, now.Reason = g.accepting.words()
 	if !g.relay.Uplink().Up {
 		now.Uplink = "down"
 	}

@@ -42,6 +42,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "upkeep", run: g.upkeep},
 		{name: "books", run: g.watchBooks},
 		{name: "keys", run: g.checkKeys},
+		{name: "accept", run: g.accepting.run},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
 	}
