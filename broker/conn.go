@@ -55,6 +55,8 @@ type conn struct {
 
 	readEnd time.Time // armed read deadline; mochi sets it from the reading goroutine only
 	end     sync.Once
+
+	parting atomic.Bool // Close leaves the socket to lastWord
 }
 
 func newConn(raw, c net.Conn) *conn {
@@ -86,8 +88,15 @@ func (c *conn) SetDeadline(t time.Time) error {
 		return nil
 	}
 	c.readEnd = t
-	return c.Conn.SetReadDeadline(t)
+	err := c.Conn.SetReadDeadline(t)
+	if c.parting.Load() && c.life.Err() != nil {
+		return c.Conn.SetReadDeadline(past) // Close came in between
+	}
+	return err
 }
+
+// past is a deadline that ends a read at once.
+var past = time.Unix(1, 0)
 
 // Write writes whole packets, or ends the connection.
 func (c *conn) Write(p []byte) (int, error) {
@@ -96,6 +105,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.life.Err() != nil {
+		return 0, net.ErrClosed // also where the socket is still open, for lastWord
+	}
 	if now := time.Now(); !c.leaving.Load() && c.writeEnd.Sub(now) < writeLimit-rearmAfter {
 		c.writeEnd = now.Add(writeLimit)
 		_ = c.Conn.SetWriteDeadline(c.writeEnd) // an error shows in Write
@@ -132,6 +144,10 @@ func (c *conn) Close() error {
 	var err error
 	c.end.Do(func() {
 		close(c.life)
+		if c.parting.Load() {
+			err = c.Conn.SetReadDeadline(past)
+			return
+		}
 		err = c.Conn.Close()
 	})
 	return err

@@ -120,7 +120,7 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) (ok boo
 		return false
 	}
 	s.dev = h.b.devices.proved(s)
-	return !s.revoked.Load()
+	return h.mayConnect(s) && !s.revoked.Load()
 }
 
 // authFailed counts, and slows down whoever tries many secrets. Only the answer
@@ -160,14 +160,16 @@ func (h *hook) OnSessionEstablish(cl *mqtt.Client, _ packets.Packet) {
 		return
 	}
 	defer h.b.recovered(s.conn, "establish")
-	if before := s.dev.online(s, time.Now()); before != nil {
-		before.superseded.Store(true)
-		before.conn.hurry() // mochi writes a DISCONNECT to it first, and the new connection waits for that
+	now := time.Now()
+	if before, fights := s.dev.online(s, now); before != nil {
+		before.takenOverBy(s, now)
 		h.b.n.takenOver.Add(1)
-		h.b.grumble.anew.Do(func() {
-			h.b.log.Info("a device has connected anew", "device", s.id, "old_remote", before.conn.RemoteAddr().String(),
-				"new_remote", s.conn.RemoteAddr().String())
-		})
+		if !fights { // that has its own line, once
+			h.b.grumble.anew.Do(func() {
+				h.b.log.Info("a device has connected anew", "device", s.id, "old_remote", before.conn.RemoteAddr().String(),
+					"new_remote", s.conn.RemoteAddr().String())
+			})
+		}
 	}
 	h.b.doors.proved(s.conn.raw)
 	h.b.n.connections.Add(1)
@@ -261,6 +263,9 @@ func (b *Broker) ended(c *conn) {
 	last := s.dev.offline(s, time.Now())
 	if last || s.superseded.Load() {
 		b.n.connections.Add(-1)
+	}
+	if s.superseded.Load() {
+		defer b.contest(s) // it may take a second
 	}
 	switch {
 	case s.revoked.Load():

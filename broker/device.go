@@ -34,6 +34,7 @@ type device struct {
 	protocol byte
 	status   json.RawMessage
 	statusAt time.Time
+	fight    fight
 }
 
 // devices is the table of them, and of the connections that are just proving
@@ -131,19 +132,20 @@ func (t *devices) presence() []Presence {
 		all = append(all, d)
 	}
 	t.mu.Unlock()
-	list := make([]Presence, 0, len(all))
+	list, now := make([]Presence, 0, len(all)), time.Now()
 	for _, d := range all {
 		d.mu.Lock()
 		list = append(list, Presence{Device: d.id, Online: d.current != nil, Since: d.since, Remote: d.remote,
-			Protocol: d.protocol, Status: d.status, StatusAt: d.statusAt})
+			Protocol: d.protocol, Status: d.status, StatusAt: d.statusAt, Fight: d.fight.at(now)})
 		d.mu.Unlock()
 	}
 	slices.SortFunc(list, func(a, b Presence) int { return strings.Compare(string(a.Device), string(b.Device)) })
 	return list
 }
 
-// online makes s the device's connection and gives the one before, nil if none.
-func (d *device) online(s *session, now time.Time) *session {
+// online makes s the device's connection and gives the one before, nil if none,
+// and whether the two are known to fight.
+func (d *device) online(s *session, now time.Time) (_ *session, fights bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.current
@@ -153,7 +155,7 @@ func (d *device) online(s *session, now time.Time) *session {
 	if s.v5 {
 		d.protocol = 5
 	}
-	return before
+	return before, d.fight.at(now) != nil
 }
 
 // newest reports whether no connection of the device was established after s.

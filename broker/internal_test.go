@@ -73,7 +73,7 @@ func TestRetainedMessagesStay(t *testing.T) {
 func startPipes(t *testing.T, log *slog.Logger) (b *Broker, pipes *pipes, stop func()) {
 	t.Helper()
 	pipes = newPipes()
-	b, err := New(Options{Plain: pipes, Log: log}, brokertest.NewGuard("pump-01"), &brokertest.Acceptor{},
+	b, err := New(Options{Plain: pipes, Log: log}, brokertest.NewGuard("pump-01", "pump-02"), &brokertest.Acceptor{},
 		brokertest.NewMailbox(), brokertest.NewSessions())
 	if err != nil {
 		t.Fatal(err)

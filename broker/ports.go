@@ -57,6 +57,7 @@ type Presence struct {
 	Protocol byte            // 4 is MQTT 3.1.1, 5 is MQTT 5.0
 	Status   json.RawMessage // the last valid JSON it published on `status`, nil without one
 	StatusAt time.Time
+	Fight    *Fight // nil where nobody contests its name
 }
 
 // Stats are counts since start, except Connections and Sockets, which are now.

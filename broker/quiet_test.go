@@ -45,6 +45,7 @@ func TestOneCauseDoesNotFillTheLog(t *testing.T) {
 	})
 	t.Run("connecting anew", func(t *testing.T) {
 		s, out := logged(t)
+		const n = 100 // lines that nobody ends: each has its grace
 		for range n {
 			s.device(4, "pump-01")
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
@@ -40,6 +41,8 @@ type session struct {
 	turn       uint64      // which connection of the device this is, from 1; guarded by device.mu
 	revoked    atomic.Bool // disabled or removed meanwhile
 	superseded atomic.Bool // a newer connection of the device has taken over
+	takenAt    time.Time   // when it did; set before superseded
+	takenBy    string      // its address
 	settled    atomic.Bool // CONNACK is out; PUBLISH may be taken
 
 	pending chan pending // answers owed, in the order of arrival; made with the first
