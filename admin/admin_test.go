@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -173,7 +174,7 @@ func TestClientDoesWhatTheBackendDoes(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Label != "Säule 1" || !all[0].CreatedAt.Equal(time.Unix(1, 0)) {
 		t.Errorf("devices %+v, %v", all, err)
 	}
-	if one, err := c.Device(ctx, "pump-1"); err != nil || one != all[0] {
+	if one, err := c.Device(ctx, "pump-1"); err != nil || !reflect.DeepEqual(one, all[0]) {
 		t.Errorf("device %+v, %v", one, err)
 	}
 	if _, err := c.SetKey(ctx, SetKey{DeviceID: "pump-1", Key: secretText(key)}, ""); refusalCode(err) != "key_refused" {

@@ -6,6 +6,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -96,6 +97,11 @@ type Device struct {
 	Waiting    int64           `json:"waiting"`  // sales of its register
 	Receipts   int64           `json:"receipts"` // that wait for it
 	CreatedAt  time.Time       `json:"created_at"`
+	// What the device says of itself, or its last will: free JSON, at most 16 KiB.
+	// A listing leaves out what is longer than 1 KiB. null where it has said nothing
+	// since the gateway started.
+	Status   json.RawMessage `json:"status"`
+	StatusAt time.Time       `json:"status_at,omitzero"`
 }
 
 // AddDevice asks for a new device. Key may be empty: sales wait until it comes.

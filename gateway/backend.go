@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"edgegw/admin"
@@ -15,7 +16,7 @@ import (
 
 // Device tells of one device.
 func (k *control) Device(ctx context.Context, id sale.DeviceID) (admin.Device, error) {
-	all, err := k.Devices(ctx)
+	all, err := k.devices(ctx, math.MaxInt)
 	if err != nil {
 		return admin.Device{}, err
 	}
@@ -27,8 +28,17 @@ func (k *control) Device(ctx context.Context, id sale.DeviceID) (admin.Device, e
 	return admin.Device{}, unknown(id)
 }
 
+// maxListedStatus is the longest `status` of a device in a listing, in bytes:
+// there may be thousands.
+const maxListedStatus = 1 << 10
+
 // Devices tells of all of them.
 func (k *control) Devices(ctx context.Context) ([]admin.Device, error) {
+	return k.devices(ctx, maxListedStatus)
+}
+
+// devices leaves out a status of more bytes than most.
+func (k *control) devices(ctx context.Context, most int) ([]admin.Device, error) {
 	queues, err := k.db.Queues(ctx)
 	if err != nil {
 		return nil, err
@@ -52,6 +62,9 @@ func (k *control) Devices(ctx context.Context) ([]admin.Device, error) {
 			a.State, a.Since, a.Remote = "offline", p.Since, p.Remote
 			if p.Online {
 				a.State = "online"
+			}
+			if a.StatusAt = p.StatusAt; len(p.Status) <= most {
+				a.Status = p.Status
 			}
 		}
 		if d.Disabled {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -238,9 +239,25 @@ func (c *deviceShowCmd) Run(a *app) error {
 		table(a.out, []string{"device", string(d.DeviceID)}, []string{"label", dash(d.Label)}, []string{"kind", d.Kind},
 			[]string{"register", string(d.RegisterID)}, []string{"register key", key}, []string{"state", state},
 			[]string{"waiting", count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
-			[]string{"added", a.when(d.CreatedAt)})
+			[]string{"says", a.says(d)}, []string{"added", a.when(d.CreatedAt)})
 		return nil
 	})
+}
+
+// maxShownStatus is how much of a device's status is shown, in characters.
+const maxShownStatus = 300
+
+// says gives what the device said of itself, on one line.
+func (a *app) says(d admin.Device) string {
+	var line bytes.Buffer
+	if string(d.Status) == "null" || json.Compact(&line, d.Status) != nil {
+		return "-"
+	}
+	text := []rune(line.String())
+	if len(text) > maxShownStatus {
+		text = append(text[:maxShownStatus], []rune("… (all of it with --json)")...)
+	}
+	return fmt.Sprintf("%s (%s)", string(text), a.when(d.StatusAt))
 }
 
 type deviceRemoveCmd struct {
