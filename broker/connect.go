@@ -189,11 +189,7 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 		_ = s.conn.Close()
 		return
 	}
-	if !s.v5 {
-		// A 3.1.1 device does not know our Receive Maximum; mochi would end its
-		// connection for exceeding it.
-		cl.State.Inflight.ResetReceiveQuota(1<<16 - 1)
-	}
+	s.roomy()
 	h.b.n.connects.Add(1)
 	h.b.keeper.want(s.id, snapshot(cl))
 	s.subscribed(subscriptions(cl))

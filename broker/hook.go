@@ -113,8 +113,8 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 		return pk, mochiDrop // what an old connection still holds, the new one is sent again
 	}
 	p := pending{id: pk.PacketID, qos: pk.FixedHeader.Qos}
-	if p.qos == 2 && s.tooManyOpen(p.id) {
-		return pk, mochiDrop
+	if p.qos == 2 {
+		s.forgetOpen(p.id)
 	}
 	r, kind := routeOf(s.prefix, pk.TopicName)
 	switch r {
@@ -145,22 +145,29 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 	return neutral(pk), nil
 }
 
-// tooManyOpen ends the connection when the session would hold more than maxOpen
-// PUBRECs without their PUBREL, and forgets them: a device that lost its memory
-// and so can never release them must be able to go on. It costs nothing, since
-// the Acceptor knows what it has.
-func (s *session) tooManyOpen(id uint16) bool {
+// forgetOpen forgets the PUBRECs without their PUBREL when the session would hold
+// more than maxOpen of them: a device that lost its memory can never release
+// them, and must be able to go on. It costs nothing: the Acceptor knows what it
+// has should one be sent again, and a late PUBREL is answered all the same
+// [MQTT-4.3.3-11].
+func (s *session) forgetOpen(id uint16) {
 	open := s.cl.State.Inflight
 	if _, again := open.Get(id); again || open.Len() < maxOpen {
-		return false
+		return
 	}
 	s.cl.ClearInflights()
-	s.b.n.refused.Add(1)
+	s.roomy()
 	s.b.grumble.refused.Do(func() {
-		s.b.log.Warn("a device leaves too many QoS 2 messages unreleased; its connection is ended", "device", s.id, "limit", maxOpen)
+		s.b.log.Warn("a device leaves too many QoS 2 messages unreleased; they are forgotten", "device", s.id, "limit", maxOpen)
 	})
-	s.conn.farewell(s.v5, codeReceiveMax)
-	return true
+}
+
+// roomy lifts mochi's Receive Maximum for MQTT 3.1.1: such a device does not know
+// ours, and mochi would end its connection for exceeding it.
+func (s *session) roomy() {
+	if !s.v5 {
+		s.cl.State.Inflight.ResetReceiveQuota(1<<16 - 1)
+	}
 }
 
 // publish2 waits for the commit, so that mochi's PUBREC comes after it. A PUBLISH

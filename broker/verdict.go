@@ -31,7 +31,6 @@ const (
 	codeSuccess     = 0x00
 	codeImplement   = 0x83 // implementation specific error
 	codeNotAllowed  = 0x87 // not authorized
-	codeReceiveMax  = 0x93 // DISCONNECT: receive maximum exceeded
 	codeQuota       = 0x97 // quota exceeded; SUBACK, too
 	codePayload     = 0x99 // payload format invalid
 	codeServerGoing = 0x8B // DISCONNECT: server shutting down
