@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -23,20 +22,24 @@ import (
 // it can, and one bad event says nothing about the site.
 func TestAcceptance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sick error
-		var canaries, changes int
-		var out strings.Builder
-		a := newAcceptance(func(context.Context) error { canaries++; return sick }, func() { changes++ },
-			slog.New(slog.NewTextHandler(io.Writer(&out), nil)))
+		var sick atomic.Value // an error, in a slice so that it may be nil
+		var canaries, changes atomic.Int32
+		out := &lockedBuffer{}
+		a := newAcceptance(func(context.Context) error {
+			canaries.Add(1)
+			return sick.Load().([]error)[0]
+		}, func() { changes.Add(1) }, slog.New(slog.NewTextHandler(out, nil)))
+		disk := func(err error) { sick.Store([]error{err}) }
+		disk(nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- a.run(ctx) }()
-		says := func(after time.Duration, accept, reason string, tries int) {
+		says := func(after time.Duration, accept, reason string, tries int32) {
 			t.Helper()
 			<-time.After(after)
 			synctest.Wait()
-			if gotA, gotR := a.words(); gotA != accept || gotR != reason || canaries != tries {
-				t.Errorf("%s %q after %d canaries, want %s %q after %d", gotA, gotR, canaries, accept, reason, tries)
+			if gotA, gotR := a.words(); gotA != accept || gotR != reason || canaries.Load() != tries {
+				t.Errorf("%s %q after %d canaries, want %s %q after %d", gotA, gotR, canaries.Load(), accept, reason, tries)
 			}
 		}
 		says(time.Hour, "yes", "", 0)
@@ -50,18 +53,18 @@ func TestAcceptance(t *testing.T) {
 		says(canaryPause, "yes", "", 2)
 		<-time.After(time.Hour)
 
-		sick = errors.New("the disk is sick")
-		a.judged(sick)
+		disk(errors.New("the disk is sick"))
+		a.judged(errors.New("not stored"))
 		says(0, "no", "storage_failed", 3)
 		says(10*time.Minute, "no", "storage_failed", 63)
-		sick = fmt.Errorf("append: %w", store.ErrFull)
+		disk(fmt.Errorf("append: %w", store.ErrFull))
 		says(canaryEvery, "no", "storage_full", 64)
 		a.judged(nil) // a small one got through
 		says(canaryPause, "no", "storage_full", 65)
-		sick = nil
+		disk(nil)
 		says(canaryEvery, "yes", "", 66)
-		if changes != 3 {
-			t.Errorf("told of %d changes, want 3", changes)
+		if n := changes.Load(); n != 3 {
+			t.Errorf("told of %d changes, want 3", n)
 		}
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Errorf("%d lines in the log: %s", n, out.String())
