@@ -120,6 +120,18 @@ func TestASaleIsSteppedOverWithAllItsEvents(t *testing.T) {
 	if err != nil || len(letters) != 3 || !letters[0].Quarantined {
 		t.Fatalf("letters %+v, %v", letters, err)
 	}
+	// Asked for, it is found too; delivered, it is put back.
+	for range 2 {
+		if l, err := db.Letter(t.Context(), "pump-01", "s1"); err != nil || !l.Quarantined {
+			t.Errorf("asked for: %+v, %v", l, err)
+		}
+		if err := db.Delivered(t.Context(), "pump-01", letters[0].No, t0); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Again(t.Context(), "pump-01", "s1", t0); err != nil {
+			t.Error(err)
+		}
+	}
 	if r, err := letters[0].Receipt(); err != nil || string(r.JSON()) != `{"sale_id":"s1","state":"quarantined","delayed":false}` {
 		t.Errorf("the device hears %s, %v", r.JSON(), err)
 	}
