@@ -54,6 +54,8 @@ type Options struct {
 	MaxPacketBytes    int // longest MQTT packet of a device
 	MessagesPerSecond int // per device; more slows its reading down. Negative: no limit
 
+	// Now is the time written down with what devices report; nil: time.Now.
+	Now func() time.Time
 	// SiteTime gives the JSON of edgegw/v1/site/time at this moment; nil: not published.
 	SiteTime func() []byte
 	// Judged hears what became of each event, nil where it is on disk. It is called
@@ -70,6 +72,7 @@ type Broker struct {
 	store    Sessions
 	log      *slog.Logger
 	siteTime func() []byte
+	now      func() time.Time
 	judged   func(error)
 	maxBytes int
 
@@ -122,7 +125,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 	}
 	o = o.withDefaults()
 	b := &Broker{
-		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, judged: o.Judged, maxBytes: o.MaxPacketBytes,
+		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, now: o.Now, judged: o.Judged, maxBytes: o.MaxPacketBytes,
 		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),
@@ -180,6 +183,9 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return o
 }
 
@@ -232,9 +238,7 @@ func (b *Broker) tend(ctx context.Context) error {
 			b.saveDirty(ctx)
 		case <-tick.C:
 			b.saveDirty(ctx) // what failed before
-			if b.siteTime != nil {
-				b.publish(siteTime, b.siteTime(), false)
-			}
+			b.TellTime()
 		}
 	}
 }
@@ -349,6 +353,14 @@ func (b *Broker) SetSite(statusJSON []byte) {
 	}
 	b.site = append([]byte(nil), statusJSON...)
 	b.publish(siteStatus, b.site, true)
+}
+
+// TellTime publishes edgegw/v1/site/time now, as it also is every 30 s: for when
+// it has become more or less believable.
+func (b *Broker) TellTime() {
+	if b.siteTime != nil {
+		b.publish(siteTime, b.siteTime(), false)
+	}
 }
 
 // publish sends a message with QoS 0 to all that have subscribed. QoS 0 on

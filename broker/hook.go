@@ -206,7 +206,7 @@ func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error)
 }
 
 func (s *session) eventOf(kind sale.Kind, pk packets.Packet) *sale.Message {
-	return &sale.Message{Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: time.Now()}
+	return &sale.Message{Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: s.b.now()}
 }
 
 func (s *session) accept(m sale.Message) <-chan sale.Verdict {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -16,15 +17,21 @@ import (
 
 // Codes of our own, for ends that the service has no word for.
 const (
-	codeDNS         = "dns"
-	codeRefused     = "refused"
-	codeUnreachable = "unreachable"
-	codeTLS         = "tls"
-	codeProxy       = "proxy"
-	codeTimeout     = "timeout"
-	codeCut         = "cut"
-	codeUnreadable  = "unreadable"
-	codeCancelled   = "cancelled"
+	codeDNS           = "dns"
+	codeRefused       = "refused"
+	codeUnreachable   = "unreachable"
+	codeTLS           = "tls"
+	codeProxy         = "proxy"
+	codeProxyLogin    = "proxy_login"
+	codeTLSName       = "tls_name"
+	codeTLSIssuer     = "tls_issuer"
+	codeTLSTime       = "tls_time"
+	codeNoSuchName    = "dns_no_such_name"
+	codeTimeout       = "timeout"
+	codeCut           = "cut"
+	codeUnreadable    = "unreadable"
+	codeCaptivePortal = "captive_portal"
+	codeCancelled     = "cancelled"
 
 	codeOtherOperation = "other_operation"
 	codeOtherState     = "other_state"
@@ -78,6 +85,9 @@ func classify(r reply, p purpose, fault string) *sale.Problem {
 	if row.Own && fault != "" && row.Class == sale.InDoubt && row.Code != sale.CodeLookUpRefused {
 		out.Code = fault
 	}
+	if r.html && (r.status == http.StatusNetworkAuthenticationRequired || row.Class == sale.Misconfigured) {
+		out.Code = codeCaptivePortal
+	}
 	if out.RequestID == "" {
 		out.RequestID = clean(e.RequestID, maxToken)
 	}
@@ -111,7 +121,8 @@ func readEnvelope(body []byte) envelope {
 var details = map[string]string{
 	codeTimeout:            "the answer did not come in time",
 	codeCut:                "the connection ended before the whole answer was there",
-	codeUnreadable:         "the answer is not one of OpenFiskal; a captive portal or a proxy may stand between",
+	codeUnreadable:         "the answer is not one of OpenFiskal; something may stand between",
+	codeCaptivePortal:      "a page for people came in the place of OpenFiskal's answer: a captive portal or a proxy stands between",
 	codeOtherOperation:     "the answer speaks of another operation",
 	codeOtherState:         "the answer has another state than the call leads to",
 	sale.CodeLookUpRefused: "OpenFiskal does not let this key look operations up",
@@ -157,20 +168,42 @@ func connectCode(err error, op *net.OpError, inHandshake bool) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return codeCancelled
+	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired:
+		return codeProxyLogin
 	case errors.As(err, &proxy) || op != nil && op.Op == "proxyconnect":
 		return codeProxy
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return codeNoSuchName
 	case errors.As(err, &dns):
 		return codeDNS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return codeRefused
 	case isTLS(err):
-		return codeTLS
+		return tlsCode(err)
 	case timedOut(err) && !inHandshake:
 		return codeTimeout
 	case inHandshake:
 		return codeTLS
 	}
 	return codeUnreachable
+}
+
+// tlsCode tells what is wrong with the other side's certificate.
+func tlsCode(err error) string {
+	var (
+		name    x509.HostnameError
+		issuer  x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &name):
+		return codeTLSName
+	case errors.As(err, &issuer):
+		return codeTLSIssuer
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return codeTLSTime
+	}
+	return codeTLS
 }
 
 func timedOut(err error) bool {

@@ -28,6 +28,7 @@ type Options struct {
 	Transport http.RoundTripper // nil means NewTransport of the zero options
 	Timeout   time.Duration     // of one request from dialling to the last byte; 0 means 10 s
 	Version   string            // of this program, for the User-Agent; "" means dev
+	Date      func(time.Time)   // told of the Date of every whole answer; nil: nobody
 	// Observed is told of each request that was made, once: what it was for
 	// (start, update, complete, cancel, lookup or probe), how it ended (2xx, 3xx,
 	// 4xx or 5xx where a whole answer came; uplink where nothing was sent;
@@ -38,12 +39,13 @@ type Options struct {
 
 // Client speaks to one OpenFiskal. It is safe for concurrent use.
 type Client struct {
-	base      url.URL
-	transport http.RoundTripper
-	timeout   time.Duration
-	agent     string
-	observed  func(purpose, outcome string, took time.Duration)
-	keys      Keys
+	base     url.URL
+	way      way
+	timeout  time.Duration
+	agent    string
+	observed func(purpose, outcome string, took time.Duration)
+	date     func(time.Time)
+	keys     Keys
 
 	// clientIDs is set while the service is known to take the client-made id of
 	// a start: then an operation with another client-made id is another sale.
@@ -59,9 +61,13 @@ func New(o Options, k Keys) (*Client, error) {
 	if k == nil {
 		return nil, errors.New("make OpenFiskal client: no keys")
 	}
-	c := &Client{base: *base, transport: o.Transport, timeout: o.Timeout, agent: "edgegw/dev", observed: o.Observed, keys: k}
-	if c.transport == nil {
-		c.transport = NewTransport(TransportOptions{})
+	c := &Client{base: *base, timeout: o.Timeout, agent: "edgegw/dev", observed: o.Observed, date: o.Date, keys: k}
+	if o.Transport == nil {
+		o.Transport = NewTransport(TransportOptions{})
+	}
+	c.way.transport = o.Transport
+	if c.date == nil {
+		c.date = func(time.Time) {}
 	}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
@@ -125,11 +131,7 @@ func plainPath(p string) bool {
 
 // CloseIdle drops idle connections, so that the next request makes a new one:
 // for after an uplink failure, which kept-alive connections do not survive.
-func (c *Client) CloseIdle() {
-	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
-}
+func (c *Client) CloseIdle() { closeIdle(c.way.now()) }
 
 // Do sends a call once. The error is a *sale.Problem, or nil where the service
 // confirmed the call with an operation in the state the step leads to.
@@ -146,6 +148,9 @@ func (c *Client) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
 	answer, fault := sale.Answer{}, r.fault()
 	if r.status/100 == 2 && fault == "" {
 		answer, fault = check(r, call)
+	}
+	if fault == codeUnreadable && r.html {
+		fault = codeCaptivePortal
 	}
 	if problem := classify(r, p, fault); problem != nil {
 		return sale.Answer{}, problem

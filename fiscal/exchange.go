@@ -34,6 +34,7 @@ type reply struct {
 	requestID  string
 	retryAfter time.Duration
 	location   string // scheme and host of a redirect
+	html       bool   // it is a page for people
 	body       []byte
 	readErr    error // the body did not come whole
 }
@@ -55,8 +56,10 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 	var w watch
 	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), key, q)
 	begun := time.Now()
-	res, err := c.transport.RoundTrip(req)
+	way := c.way.now()
+	res, err := way.RoundTrip(req)
 	if err != nil {
+		c.way.retire(way, c.timeout)
 		p := transportProblem(err, &w)
 		c.observed(q.purpose, p.Class.String(), time.Since(begun))
 		p.Detail = clean(string(scrub([]byte(p.Detail), key)), maxDetail)
@@ -64,8 +67,15 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
+	switch {
+	case err != nil:
+		c.way.retire(way, c.timeout)
+	case len(body) > maxAnswer:
 		err = errTooLong
+	default:
+		if at, bad := http.ParseTime(res.Header.Get("Date")); bad == nil {
+			c.date(at)
+		}
 	}
 	c.observed(q.purpose, outcome(res.StatusCode, err), time.Since(begun))
 	return reply{
@@ -73,6 +83,7 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 		requestID:  clean(string(scrub([]byte(res.Header.Get(headerRequestID)), key)), maxToken),
 		retryAfter: retryAfter(res.Header),
 		location:   hostOf(string(scrub([]byte(res.Header.Get("Location")), key))),
+		html:       isHTML(res.Header.Get("Content-Type"), body),
 		body:       scrub(body, key),
 		readErr:    err,
 	}, nil
@@ -139,6 +150,13 @@ func (w *watch) state() (mayHaveLeft, inHandshake bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.met || !w.asked, w.secure
+}
+
+// isHTML reports whether an answer is a page for people: what captive portals and
+// proxies say in the place of OpenFiskal.
+func isHTML(contentType string, body []byte) bool {
+	begin := bytes.ToLower(bytes.TrimSpace(body[:min(len(body), 200)]))
+	return strings.HasPrefix(contentType, "text/html") || bytes.HasPrefix(begin, []byte("<!doctype html")) || bytes.HasPrefix(begin, []byte("<html"))
 }
 
 // fault says what keeps the body from being read; "" means nothing.

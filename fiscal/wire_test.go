@@ -238,6 +238,10 @@ func TestNoConnection(t *testing.T) {
 	noDNS.DialContext = (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no name server")
 	}}}).DialContext
+	unknownName := fiscal.NewTransport(fiscal.TransportOptions{})
+	unknownName.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "api.openfiskal.invalid", IsNotFound: true}}
+	}
 	hole := fiscal.NewTransport(fiscal.TransportOptions{})
 	hole.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 	old := transportFor(t, v)
@@ -248,14 +252,15 @@ func TestNoConnection(t *testing.T) {
 		tr   http.RoundTripper
 		code string
 	}{
-		{"name not known", "https://api.openfiskal.test/v1", noDNS, "dns"},
+		{"no name server", "https://api.openfiskal.test/v1", noDNS, "dns"},
+		{"name not known", "https://api.openfiskal.invalid/v1", unknownName, "dns_no_such_name"},
 		{"refused", strings.Replace(closed.URL, "http", "https", 1), nil, "refused"},
 		{"black hole", "https://192.0.2.1/v1", hole, "timeout"},
-		{"unknown CA", v.URL(), nil, "tls"},
-		{"wrong name", v.URL(), old, "tls"},
+		{"unknown CA", v.URL(), nil, "tls_issuer"},
+		{"wrong name", v.URL(), old, "tls_name"},
 		{"no TLS at all", strings.Replace(plain.URL, "http", "https", 1), nil, "tls"},
 		{"handshake that hangs", "https://" + silent.Addr().String(), nil, "tls"},
-		{"proxy refuses", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(refusing.URL)}), "proxy"},
+		{"proxy refuses", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(refusing.URL)}), "proxy_login"},
 		{"proxy is not there", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(closed.URL)}), "proxy"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -202,6 +202,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 		b.Set(health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since,
 			Title: "The key of register " + string(bad.Register) + " cannot be opened: " + bad.Err.Error(), Remedy: "Give back the key-encryption key it was sealed with, or enter the register's key again"})
 	}
+	k.clockCondition(b)
 	if k.config.MQTT.PlainListen != "" {
 		b.Set(health.Condition{Code: "mqtt_plain", Severity: health.Attention, Since: k.since, Title: "Devices may connect without TLS on " + k.config.MQTT.PlainListen,
 			Remedy: "Everybody on that network can read and change their sales: empty mqtt.plain_listen as soon as all devices can do TLS"})

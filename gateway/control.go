@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
@@ -31,6 +32,7 @@ type control struct {
 	log        *slog.Logger
 	since      time.Time
 	db         *store.DB
+	clock      *clock.Clock
 	ring       *devicekeys.Ring
 	kek        devicekeys.Source
 	kekProblem error

@@ -24,6 +24,7 @@ import (
 	"github.com/google/uuid"
 
 	"edgegw/broker"
+	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
@@ -39,6 +40,7 @@ type Options struct {
 	Transport http.RoundTripper                       // to OpenFiskal
 	Disk      func(driver.Connector) driver.Connector // of the database
 	Jitter    func(most time.Duration) time.Duration  // of every back-off
+	Clock     clock.Options                           // the box's clock; Journal is found in the journal
 	Log       *slog.Logger
 	Version   string
 }
@@ -97,6 +99,9 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 		return nil, err
 	}
 	k.undo(k.db.Close)
+	if err := k.openClock(ctx); err != nil {
+		return nil, err
+	}
 	if err := k.openKeys(ctx); err != nil {
 		return nil, err
 	}
@@ -121,6 +126,14 @@ func (k *control) openData() error {
 	}
 	k.undo(unlock)
 	return nil
+}
+
+func (k *control) openClock(ctx context.Context) error {
+	last, err := k.db.LastTime(ctx)
+	o := k.options.Clock
+	o.Journal = last
+	k.clock = clock.New(o)
+	return err
 }
 
 func (k *control) openKeys(ctx context.Context) error {
@@ -173,7 +186,7 @@ func (k *control) openFiscal() error {
 	c := k.config.OpenFiskal
 	transport := k.options.Transport
 	if transport == nil {
-		to := fiscal.TransportOptions{IdleConns: c.Concurrency}
+		to := fiscal.TransportOptions{IdleConns: c.Concurrency, Bounds: k.clock.Bounds, Host: hostOf(c.BaseURL)}
 		if c.CAFile != "" {
 			pool, err := fiscal.LoadCA(c.CAFile)
 			if err != nil {
@@ -188,12 +201,21 @@ func (k *control) openFiscal() error {
 		to.Proxy = proxy
 		transport = fiscal.NewTransport(to)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed}, k.ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.clock.Hint}, k.ring)
 	if err != nil {
 		return fmt.Errorf("openfiskal.base_url: %w", err)
 	}
 	k.fiscal = client
 	return nil
+}
+
+// hostOf gives the host of a base URL; fiscal.New refuses one that has none.
+func hostOf(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // proxyURL reads openfiskal.proxy: a URL, or one of its words. The system's
@@ -228,6 +250,8 @@ func (g *Gateway) bind() error {
 		Window:      c.OpenFiskal.IdempotencyWindow,
 		Rate:        c.OpenFiskal.RequestsPerSecond,
 		Block:       c.OpenFiskal.OnRejected == config.Block,
+		Now:         g.clock.Now,
+		Quality:     func() string { return string(g.clock.Quality()) },
 		Jitter:      g.options.Jitter,
 		Operation:   newOperation,
 		Posted:      func(d sale.DeviceID) { g.broker.Deliver(d) },
@@ -243,7 +267,8 @@ func (g *Gateway) bind() error {
 		PerAddress:        c.MQTT.MaxConnectionsPerAddress,
 		MaxPacketBytes:    int(c.MQTT.MaxPacketBytes),
 		MessagesPerSecond: c.MQTT.MessagesPerSecond,
-		SiteTime:          siteTime,
+		SiteTime:          g.siteTime,
+		Now:               g.clock.Now,
 		Judged:            g.accepting.judged,
 		Log:               g.log,
 	}
@@ -267,7 +292,7 @@ func (g *Gateway) bind() error {
 	if o.TLS == nil && o.Plain == nil {
 		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
 	}
-	if g.broker, err = broker.New(o, g.ring, g.relay, mailbox{g.db}, g.db); err != nil {
+	if g.broker, err = broker.New(o, g.ring, g.relay, mailbox{g.db, g.clock.Now}, g.db); err != nil {
 		return err
 	}
 	g.undo(g.broker.Close)

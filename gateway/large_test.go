@@ -339,3 +339,39 @@ func TestTheWallClockJumps(t *testing.T) {
 		w.right(t, expect)
 	})
 }
+
+// Where nothing can be looked up, the age of a doubt decides, and a jump of the
+// box's clock over a restart must not make it older or younger than it is.
+func TestAJumpDoesNotAgeADoubt(t *testing.T) {
+	year := 365 * 24 * time.Hour
+	for _, row := range []struct {
+		jump, outage time.Duration
+		asked        bool // of a person
+	}{{50 * year, time.Hour, false}, {-50 * year, time.Hour, false}, {50 * year, 30 * time.Hour, true}, {-50 * year, 30 * time.Hour, true}} {
+		t.Run(fmt.Sprintf("%.0f_years_after_%s", row.jump.Hours()/24/365, row.outage), func(t *testing.T) {
+			offset := time.Duration(0)
+			wall := func() time.Time { return time.Now().Add(offset).Round(0) }
+			largeSite(t, 2, sandbox.Options{}, func(w *world) { w.wall = wall }, func(t *testing.T, w *world, l *life) {
+				w.sandbox.Inject(sandbox.Fault{Register: "reg_00", Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
+				w.sandbox.Inject(sandbox.Fault{Register: "reg_00", Step: sandbox.StepStart, Action: sandbox.DropAnswer, Times: 1})
+				w.sell(2, 1, time.Second)
+				w.done.Wait()
+				<-time.After(time.Second)
+				w.sandbox.SetDown(true)
+				<-time.After(row.outage)
+				w.off()
+				l.end()
+				offset = row.jump
+				w.on(w.start(newPower(0)))
+				// The other register's sale goes first: its answer says what time it is.
+				w.device(pumpNo(1), []event{{0, sale.Whole, wholeSale("x", 100)}})
+				<-time.After(time.Minute)
+				w.sandbox.SetDown(false)
+				<-time.After(20 * time.Minute)
+				if _, _, quarantined := w.totals(t); quarantined != 0 != row.asked {
+					t.Errorf("%d asked of a person, want %v", quarantined, row.asked)
+				}
+			})
+		})
+	}
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"edgegw/clock"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
 	"edgegw/fiscal/sandbox"
@@ -197,7 +198,17 @@ func (w *world) begin(p *power, change func(*life)) *life {
 	if err != nil {
 		panic(err)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w}}, ring)
+	o := relay.Options{Operation: uuid.NewString}
+	fo := fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w}}
+	if w.wall != nil {
+		last, err := db.LastTime(context.Background())
+		if err != nil {
+			panic(err)
+		}
+		c := clock.New(clock.Options{Built: bubbleBegin, Journal: last, Wall: w.wall, Synchronised: func() bool { return false }})
+		o.Now, fo.Date = c.Now, c.Hint
+	}
+	client, err := fiscal.New(fo, ring)
 	if err != nil {
 		panic(err)
 	}
@@ -209,8 +220,6 @@ func (w *world) begin(p *power, change func(*life)) *life {
 	if w.mutant != nil && w.mutant.service != nil {
 		service = w.mutant.service(service)
 	}
-	o := relay.Options{Operation: uuid.NewString}
-	o.Now = w.wall
 	if w.tune != nil {
 		w.tune(&o)
 	}
@@ -329,6 +338,9 @@ func (w *world) wallTime() time.Time {
 	}
 	return time.Now()
 }
+
+// bubbleBegin is when the fake time of synctest begins.
+var bubbleBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 type event struct {
 	after   time.Duration

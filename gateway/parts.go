@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"edgegw/broker"
+	"edgegw/clock"
 	"edgegw/devicekeys"
 	"edgegw/sale"
 	"edgegw/store"
@@ -24,7 +25,10 @@ func (r roster) Device(id sale.DeviceID) (sale.Device, bool) {
 func (r roster) Registers() int { return len(r.ring.Registers()) }
 
 // mailbox shows the store's letters to the broker, rendered.
-type mailbox struct{ db *store.DB }
+type mailbox struct {
+	db  *store.DB
+	now func() time.Time
+}
 
 func (m mailbox) Waiting(ctx context.Context, d sale.DeviceID, after int64, most int) ([]sale.Letter, error) {
 	stored, err := m.db.Letters(ctx, d, after, most)
@@ -40,14 +44,14 @@ func (m mailbox) Waiting(ctx context.Context, d sale.DeviceID, after int64, most
 }
 
 func (m mailbox) Delivered(ctx context.Context, d sale.DeviceID, no int64) error {
-	return m.db.Delivered(ctx, d, no, time.Now())
+	return m.db.Delivered(ctx, d, no, m.now())
 }
 
 // Again looks twice: the PUBACK of a letter that was sent before may be recorded
 // between the putting back and the reading, and takes it out once more.
 func (m mailbox) Again(ctx context.Context, d sale.DeviceID, saleID string) (sale.Letter, error) {
 	for range 2 {
-		err := m.db.Again(ctx, d, saleID, time.Now())
+		err := m.db.Again(ctx, d, saleID, m.now())
 		if errors.Is(err, sale.ErrNone) {
 			return sale.Letter{}, m.without(ctx, d, saleID)
 		}
@@ -112,7 +116,7 @@ func (g *Gateway) siteStatus() []byte {
 	}
 	now.Since = s.last.Since
 	if now != s.last {
-		now.Since = time.Now().Truncate(time.Millisecond)
+		now.Since = g.clock.Now().Truncate(time.Millisecond)
 		s.last = now
 	}
 	b, _ := json.Marshal(s.last) // of plain strings
@@ -120,11 +124,10 @@ func (g *Gateway) siteStatus() []byte {
 }
 
 // siteTime is edgegw/v1/site/time (CONTRACT.md 2.3).
-func siteTime() []byte {
-	now := time.Now()
+func (k *control) siteTime() []byte {
 	b, _ := json.Marshal(struct {
-		Now     time.Time `json:"now"`
-		Quality string    `json:"quality"`
-	}{now, clockQuality(now, kernelSynchronised())}) // of plain values
+		Now     time.Time     `json:"now"`
+		Quality clock.Quality `json:"quality"`
+	}{k.clock.Now(), k.clock.Quality()}) // of plain values
 	return b
 }

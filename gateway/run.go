@@ -43,6 +43,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "books", run: g.watchBooks},
 		{name: "keys", run: g.checkKeys},
 		{name: "accept", run: g.accepting.run},
+		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
 	}
@@ -84,19 +85,41 @@ func (g *Gateway) serve(ctx context.Context) error {
 
 // upkeep tells devices how the site is, and renews what ages.
 func (g *Gateway) upkeep(ctx context.Context) error {
-	day := time.NewTicker(24 * time.Hour)
+	day, look := time.NewTicker(24*time.Hour), time.NewTicker(clockLook)
 	defer day.Stop()
+	defer look.Stop()
+	quality := g.clock.Quality()
 	for {
 		g.broker.SetSite(g.siteStatus())
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-look.C: // a jump is seen by comparing often
+			if q := g.clock.Quality(); q != quality {
+				g.log.Info("the quality of the clock has changed", "quality", string(q))
+				quality = q
+				g.broker.TellTime()
+			}
 		case <-g.site.changed:
 		case <-day.C:
 			g.renew()
 		}
 	}
 }
+
+// watchLink tries the uplink at once when the box's network comes up. Without the
+// kernel's help the probe's own back-off finds out, within a minute.
+func (g *Gateway) watchLink(ctx context.Context) error {
+	if err := watchLink(ctx, g.relay.LinkUp); err != nil {
+		g.log.Info("the box's network is not watched; the uplink is tried from time to time", "cause", err)
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// clockLook is how often the box's clock is compared with the time that has
+// passed.
+const clockLook = 5 * time.Second
 
 func (g *Gateway) renew() {
 	if renewed, err := g.authority.Renew(); err != nil {

@@ -201,6 +201,7 @@ func (s *Service) RoundTrip(r *http.Request) (*http.Response, error) {
 		body = io.MultiReader(bytes.NewReader(a.body[:len(a.body)/2]), broken{})
 	}
 	a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	return &http.Response{
 		Status: strconv.Itoa(a.status) + " " + http.StatusText(a.status), StatusCode: a.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -1,5 +1,5 @@
 //go:build !linux
 
-package gateway
+package clock
 
 func kernelSynchronised() bool { return false }

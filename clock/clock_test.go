@@ -1,0 +1,121 @@
+package clock
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	b   = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)  // built
+	now = time.Date(2027, 5, 1, 12, 0, 0, 0, time.UTC)  // the truth
+	y70 = time.Date(1970, 1, 1, 0, 0, 30, 0, time.UTC)  // a box without a battery
+	y77 = time.Date(2077, 5, 1, 12, 0, 0, 0, time.UTC)  // fifty years ahead
+	old = time.Date(2027, 4, 30, 23, 0, 0, 0, time.UTC) // the journal's newest time
+	bad = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)   // … written by a clock that was wrong
+)
+
+func TestThePolicy(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		f      facts
+		want   time.Time
+		q      Quality
+		source Source
+	}{
+		{"kept right", facts{wall: now, synchronised: true, journal: old}, now, Synchronised, Kernel},
+		{"kept right, with a journal from the future", facts{wall: now, synchronised: true, journal: bad}, now, Synchronised, Kernel},
+		{"a kernel in 1970 is wrong whatever it says", facts{wall: y70, synchronised: true, journal: old}, old, Unknown, Floor},
+		{"a kernel in 2077 too", facts{wall: y77, synchronised: true, journal: old}, old, Unknown, Floor},
+		{"nobody keeps it right", facts{wall: now, journal: old}, now, Informative, Wall},
+		{"before the journal's time", facts{wall: now, journal: bad}, bad, Unknown, Floor},
+		{"1970 without a journal", facts{wall: y70}, b, Unknown, Floor},
+		{"1970, some time later", facts{wall: y70, journal: old, continued: old.Add(time.Hour), before: Unknown}, old.Add(time.Hour), Unknown, Floor},
+		{"1970, and OpenFiskal says what time it is", facts{wall: y70, journal: old, hint: now}, now, Informative, OpenFiskal},
+		{"OpenFiskal agrees", facts{wall: now, journal: old, hint: now.Add(-time.Second)}, now, Informative, Wall},
+		{"OpenFiskal does not", facts{wall: now.Add(time.Hour), journal: old, hint: now}, now, Informative, OpenFiskal},
+		{"OpenFiskal against a journal from the future", facts{wall: now, journal: bad, hint: now}, now, Informative, Wall},
+		{"kept right, whatever OpenFiskal says", facts{wall: now, synchronised: true, hint: now.Add(time.Hour)}, now, Synchronised, Kernel},
+		{"a jump of fifty years", facts{wall: y77, journal: old, continued: now, before: Informative}, now, Informative, Continued},
+		{"a jump of an hour", facts{wall: now.Add(time.Hour), journal: old, continued: now, before: Synchronised}, now, Informative, Continued},
+		{"a jump back", facts{wall: y70, journal: old, continued: now, before: Informative}, now, Informative, Continued},
+		{"a small step", facts{wall: now.Add(time.Minute), journal: old, continued: now, before: Informative}, now.Add(time.Minute), Informative, Wall},
+		{"from 1970 to the truth", facts{wall: now, journal: old, continued: old.Add(time.Hour), before: Unknown}, now, Informative, Wall},
+		{"a jump that the kernel vouches for", facts{wall: now, synchronised: true, continued: bad, before: Informative}, now, Synchronised, Kernel},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.f.built = b
+			if at, q, source := c.f.judge(); !at.Equal(c.want) || q != c.q || source != c.source {
+				t.Errorf("%s, %s by %s; want %s, %s by %s", at, q, source, c.want, c.q, c.source)
+			}
+		})
+	}
+}
+
+// The estimate follows real time, not the wall: over jumps, hints and a return
+// to synchronised.
+func TestTheEstimateOnlyMovesWithTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		offset := now.Sub(time.Now())
+		synchronised := false
+		truth := func() time.Time { return time.Now().Add(now.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))) }
+		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return synchronised }})
+		right := func(what string, q Quality) {
+			t.Helper()
+			if d := c.Now().Sub(truth()).Abs(); d > time.Second || c.Quality() != q {
+				t.Errorf("%s: off by %s, %s; want %s", what, d, c.Quality(), q)
+			}
+		}
+		year := 365 * 24 * time.Hour
+		right("at the start", Informative)
+		for _, jump := range []time.Duration{50 * year, -100 * year, 50 * year} {
+			<-time.After(time.Hour)
+			offset += jump
+			right(fmt.Sprint("after a jump of ", jump), Informative)
+			<-time.After(time.Hour)
+			right("an hour later", Informative)
+		}
+		offset += 50 * year
+		right("ahead again", Informative)
+		if s := c.State(); s.Jumped != 50*year || s.Hinted || s.Source != Continued {
+			t.Errorf("state %+v", s)
+		}
+		c.Hint(truth())
+		<-time.After(24 * time.Hour)
+		right("a day after a hint", Informative)
+		if s := c.State(); s.Off.Round(time.Minute) != 50*year || !s.Hinted || s.Source != OpenFiskal {
+			t.Errorf("state %+v", s)
+		}
+		offset -= 50 * year
+		synchronised = true
+		right("kept right at last", Synchronised)
+		if now, least := c.Bounds(); !now.Equal(least) {
+			t.Errorf("bounds %s, %s", now, least)
+		}
+	})
+}
+
+// A box that boots in 1970 knows at least what its journal knows, and the time
+// since.
+func TestABootIn1970(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		offset := y70.Sub(time.Now())
+		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return false }})
+		<-time.After(3 * time.Hour)
+		if got := c.Now(); !got.Equal(old.Add(3*time.Hour)) || c.Quality() != Unknown {
+			t.Errorf("%s, %s", got, c.Quality())
+		}
+		if now, least := c.Bounds(); !now.Equal(old.Add(3*time.Hour)) || !least.Equal(old) {
+			t.Errorf("bounds %s, %s", now, least)
+		}
+		offset = now.Sub(time.Now())
+		if got := c.Now(); !got.Equal(now) || c.Quality() != Informative {
+			t.Errorf("set right: %s, %s", got, c.Quality())
+		}
+		c.Hint(y70)
+		if s := c.State(); s.Hinted {
+			t.Error("a service in 1970 was believed")
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"edgegw/clock"
+	"edgegw/health"
+)
+
+// wrongBy is how far the box's clock may be from OpenFiskal's before somebody
+// should set it.
+const wrongBy = time.Minute
+
+// clockCondition says what is wrong with the box's clock. Nothing waits for it:
+// devices' times go out as they came, and the gateway's own are estimated.
+func (k *control) clockCondition(b *health.Board) {
+	s := k.clock.State()
+	c := health.Condition{Severity: health.Attention, Since: k.since,
+		Remedy: "Give the box a way to a time server (NTP, UDP port 123), and check the battery of its real-time clock. Sales are taken and sent all the while, with the devices' own times"}
+	if s.Jumped != 0 {
+		c.Since = s.JumpAt
+	}
+	switch {
+	case s.Quality == clock.Unknown:
+		c.Code, c.Title = "clock_unknown", fmt.Sprintf("The clock of this box says %s, which cannot be right; the gateway counts on from %s", day(s.Wall), day(s.Now))
+	case s.Hinted && s.Off.Abs() > wrongBy:
+		c.Code, c.Title = "clock_wrong", fmt.Sprintf("The clock of this box is %s %s of OpenFiskal's", long(s.Off.Abs()), ahead(s.Off))
+	case s.Source == clock.Continued:
+		c.Code, c.Title = "clock_wrong", fmt.Sprintf("The clock of this box has jumped %s %s; the gateway counts on from before", long(s.Jumped.Abs()), direction(s.Jumped))
+	case s.Quality == clock.Informative:
+		c.Code, c.Severity, c.Title = "clock_unsynchronised", health.Notice, "Nothing keeps the clock of this box right"
+	default:
+		return
+	}
+	b.Set(c)
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+
+func ahead(d time.Duration) string {
+	if d < 0 {
+		return "behind"
+	}
+	return "ahead"
+}
+
+func direction(d time.Duration) string {
+	if d < 0 {
+		return "back"
+	}
+	return "ahead"
+}
+
+// long is a duration in its largest unit, rounded.
+func long(d time.Duration) string {
+	const year = 365 * 24 * time.Hour
+	for _, u := range []struct {
+		of   time.Duration
+		name string
+	}{{year, "years"}, {24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if d >= 2*u.of {
+			return fmt.Sprintf("%d %s", d.Round(u.of)/u.of, u.name)
+		}
+	}
+	return fmt.Sprintf("%d seconds", d.Round(time.Second)/time.Second)
+}
