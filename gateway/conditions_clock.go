@@ -25,7 +25,7 @@ func (k *control) clockCondition(b *health.Board) {
 	case s.Quality == clock.Unknown:
 		c.Code, c.Title = "clock_unknown", fmt.Sprintf("The clock of this box says %s, which cannot be right; the gateway counts on from %s", day(s.Wall), day(s.Now))
 	case s.Hinted && s.Off.Abs() > wrongBy:
-		c.Code, c.Title = "clock_wrong", fmt.Sprintf("The clock of this box is %s %s of OpenFiskal's", long(s.Off.Abs()), ahead(s.Off))
+		c.Code, c.Title = "clock_wrong", fmt.Sprintf("The clock of this box is %s %s OpenFiskal's", long(s.Off.Abs()), ahead(s.Off))
 	case s.Source == clock.Continued:
 		c.Code, c.Title = "clock_wrong", fmt.Sprintf("The clock of this box has jumped %s %s; the gateway counts on from before", long(s.Jumped.Abs()), direction(s.Jumped))
 	case s.Quality == clock.Informative:
@@ -42,7 +42,7 @@ func ahead(d time.Duration) string {
 	if d < 0 {
 		return "behind"
 	}
-	return "ahead"
+	return "ahead of"
 }
 
 func direction(d time.Duration) string {
@@ -59,7 +59,7 @@ func long(d time.Duration) string {
 		of   time.Duration
 		name string
 	}{{year, "years"}, {24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
-		if d >= 2*u.of {
+		if d >= 2*u.of-u.of/20 {
 			return fmt.Sprintf("%d %s", d.Round(u.of)/u.of, u.name)
 		}
 	}

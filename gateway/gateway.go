@@ -105,7 +105,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if err := k.openKeys(ctx); err != nil {
 		return nil, err
 	}
-	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts}); err != nil {
+	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts, Now: k.clock.Now}); err != nil {
 		return nil, fmt.Errorf("open the site's certificate authority: %w", err)
 	}
 	return k, k.openFiscal()

@@ -140,7 +140,7 @@ func (a *Authority) coverLocal(hello *tls.ClientHelloInfo) {
 	if !usable || slices.Contains(subjectOf(a.Leaf()).addresses, addr) {
 		return
 	}
-	_, _ = a.renew(time.Now(), addr) // the next handshake tries again
+	_, _ = a.renew(a.options.now(), addr) // the next handshake tries again
 }
 
 // subject collects the names and addresses of this machine at this moment.

@@ -39,7 +39,16 @@ type Options struct {
 	Hosts    []string  // further DNS names and IP addresses for the server certificate
 	Built    time.Time // no clock can be right before it; zero: the time of the commit, or of this package
 
+	Now func() time.Time // what certificates are made, renewed and checked by; nil: the box's clock
+
 	addresses func() []netip.Addr // of this machine; nil asks the system
+}
+
+func (o Options) now() time.Time {
+	if o.Now != nil {
+		return o.Now()
+	}
+	return time.Now()
 }
 
 // Authority is an open site CA with a valid server certificate. It holds no
@@ -60,7 +69,7 @@ type Authority struct {
 // cut short anywhere is completed. Several processes may do this at one time:
 // one of them makes the CA and all use it.
 func Open(dir string, o Options) (*Authority, error) {
-	return openAt(dir, o, time.Now())
+	return openAt(dir, o, o.now())
 }
 
 func openAt(dir string, o Options, now time.Time) (*Authority, error) {
@@ -109,7 +118,7 @@ func (a *Authority) Leaf() *x509.Certificate { return a.server.Load().Leaf }
 // handshake on. It reports whether it did. The server's private key stays: one
 // file is replaced, in one step, so no crash can leave a pair that does not
 // match. Call it now and then; a box may get its address after it started.
-func (a *Authority) Renew() (bool, error) { return a.renew(time.Now()) }
+func (a *Authority) Renew() (bool, error) { return a.renew(a.options.now()) }
 
 // IssueDevice makes a client certificate and key, in PEM, with which a device
 // can log in instead of a secret: its CN is the device id (CONTRACT.md 2.1). It
@@ -154,7 +163,7 @@ func (a *Authority) config(get func(*tls.ClientHelloInfo) (*tls.Certificate, err
 		GetCertificate: get,
 		ClientAuth:     tls.VerifyClientCertIfGiven,
 		ClientCAs:      a.pool,
-		Time:           func() time.Time { return within(time.Now(), a.cert) },
+		Time:           func() time.Time { return within(a.options.now(), a.cert) },
 	}
 }
 
