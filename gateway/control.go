@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgegw/admin"
@@ -33,6 +34,7 @@ type control struct {
 	since      time.Time
 	db         *store.DB
 	clock      *clock.Clock
+	told       atomic.Pointer[clock.Quality] // that devices have heard of
 	ring       *devicekeys.Ring
 	kek        devicekeys.Source
 	kekProblem error

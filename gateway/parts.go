@@ -125,9 +125,11 @@ func (g *Gateway) siteStatus() []byte {
 
 // siteTime is edgegw/v1/site/time (CONTRACT.md 2.3).
 func (k *control) siteTime() []byte {
+	quality := k.clock.Quality()
+	k.told.Store(&quality)
 	b, _ := json.Marshal(struct {
 		Now     time.Time     `json:"now"`
 		Quality clock.Quality `json:"quality"`
-	}{k.clock.Now(), k.clock.Quality()}) // of plain values
+	}{k.clock.Now(), quality}) // of plain values
 	return b
 }

@@ -88,16 +88,14 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 	day, look := time.NewTicker(24*time.Hour), time.NewTicker(clockLook)
 	defer day.Stop()
 	defer look.Stop()
-	quality := g.clock.Quality()
 	for {
 		g.broker.SetSite(g.siteStatus())
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-look.C: // a jump is seen by comparing often
-			if q := g.clock.Quality(); q != quality {
+			if q, told := g.clock.Quality(), g.told.Load(); told != nil && *told != q {
 				g.log.Info("the quality of the clock has changed", "quality", string(q))
-				quality = q
 				g.broker.TellTime()
 			}
 		case <-g.site.changed:
