@@ -163,7 +163,8 @@ func TestAKeyIsRevokedInTheMiddleOfADrain(t *testing.T) {
 		expect = append(expect, w.sell(pumps, 0, 0)...)
 		<-time.After(10 * time.Hour)
 		q := l.queue(t, regNo(3))
-		if q.BlockedSince.IsZero() || q.Class != sale.KeyRefused || q.Quarantined != 0 || q.Waiting != each-before.Confirmed {
+		if q.BlockedSince.IsZero() || q.Class != sale.KeyRefused || q.Quarantined != 0 || q.Waiting+q.Confirmed != each ||
+			q.Confirmed > before.Confirmed+1 { // one call may have been under way
 			t.Errorf("queue %+v, %d were confirmed before", q, before.Confirmed)
 		}
 		if err := l.giveKey(regNo(3), secret.FromString(w.sandbox.Rotate(string(regNo(3))))); err != nil {
