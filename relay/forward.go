@@ -469,6 +469,9 @@ func (r *Relay) SigningDown() time.Time { return r.signing.state() }
 // and what is configured.
 func (r *Relay) Rate() (now, most float64) { return r.pace.now() }
 
+// Slowed gives when a 429 halved that rate for the last time, zero if none has.
+func (r *Relay) Slowed() time.Time { return r.pace.slowed() }
+
 // settle records an outcome, and gives false if the relay ended before it
 // could. It does not give up while the disk is merely full: the answer in hand
 // is worth waiting for.

@@ -173,3 +173,10 @@ func (p *pace) now() (rate, most float64) {
 	defer p.mu.Unlock()
 	return p.rate, p.most
 }
+
+// slowed gives the time of the last halving, zero before the first.
+func (p *pace) slowed() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slow
+}
