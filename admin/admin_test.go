@@ -69,6 +69,23 @@ func (m *memory) AddDevice(_ context.Context, a AddDevice, by string) (Credentia
 	return Credentials{DeviceID: a.DeviceID, Username: string(a.DeviceID), Password: "once", Notice: "took " + string(a.Key.Reveal())}, nil
 }
 
+func (m *memory) Explain(_ context.Context, subject string) (Explanation, error) {
+	if subject == "nothing" {
+		return Explanation{}, &Refusal{Code: "ambiguous", Message: "two", Remedy: "Choose one"}
+	}
+	return Explanation{Subject: subject, Kind: "site", Sentence: "All is well."}, m.broken
+}
+
+func (m *memory) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error {
+	if _, err := m.Device(ctx, id); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	return nil
+}
+
 func (m *memory) RemoveDevice(_ context.Context, id sale.DeviceID, by string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -381,3 +398,26 @@ func refusalCode(err error) string {
 }
 
 func secretText(s string) secret.Text { return secret.FromString(s) }
+
+// Subjects arrive as they were given, and refusals come back as they were said.
+func TestExplainAndForgetGaps(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	for _, subject := range []string{"", "pump-01", "pump-01/a b&c=d", "ä/ö"} {
+		e, err := c.Explain(t.Context(), subject)
+		if err != nil || e.Subject != subject || e.Sentence != "All is well." || e.Details == nil {
+			t.Errorf("%q: %+v, %v", subject, e, err)
+		}
+	}
+	var f *Refusal
+	if _, err := c.Explain(t.Context(), "nothing"); !errors.As(err, &f) || f.Code != "ambiguous" {
+		t.Errorf("%v", err)
+	}
+	if err := c.ForgetGaps(t.Context(), "pump-9", "cli:me"); !errors.As(err, &f) || f.Code != "not_found" {
+		t.Errorf("%v", err)
+	}
+	m.devices = []Device{{DeviceID: "pump-01"}}
+	if err := c.ForgetGaps(t.Context(), "pump-01", "cli:me"); err != nil || len(m.who) != 1 || m.who[0] != "cli:me" {
+		t.Errorf("%v, %q", err, m.who)
+	}
+}

@@ -26,6 +26,12 @@ type Backend interface {
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
+	// Explain says in a sentence how something is: the site (""), a device, a
+	// register, a sale, or DEVICE/SALE.
+	Explain(ctx context.Context, subject string) (Explanation, error)
+	// ForgetGaps says that somebody has looked into the events that a device
+	// counted and never reported.
+	ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error
 	Close() error
 }
 
@@ -164,4 +170,22 @@ type Sale struct {
 	AcceptedAt     time.Time       `json:"accepted_at"`
 	ChangedAt      time.Time       `json:"changed_at,omitzero"`
 	Flags          []string        `json:"flags"`
+}
+
+// Explanation says how something is, in a sentence that ends in what to do.
+type Explanation struct {
+	Subject  string   `json:"subject"` // as it can be asked for again; "" is the site
+	Kind     string   `json:"kind"`    // site, device, register or sale
+	Sentence string   `json:"sentence"`
+	Details  []Detail `json:"details"` // of a sale its story, the oldest first
+}
+
+// Detail is one line of an explanation. It holds no key and no payload.
+type Detail struct {
+	At        time.Time `json:"at,omitzero"`
+	What      string    `json:"what"` // event, attempt, answer, receipt, quarantine, decision, register, device or condition
+	Text      string    `json:"text"`
+	Class     string    `json:"class,omitempty"`  // of an attempt in vain
+	Status    int       `json:"status,omitempty"` // of HTTP
+	RequestID string    `json:"request_id,omitempty"`
 }

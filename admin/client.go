@@ -130,6 +130,20 @@ func (c *Client) Sales(ctx context.Context, f SaleFilter) (out []Sale, err error
 	return out, c.do(ctx, http.MethodGet, "/sales?"+q.Encode(), nil, "", &out)
 }
 
+// Explain says how something is.
+func (c *Client) Explain(ctx context.Context, subject string) (out Explanation, err error) {
+	path := "/explain"
+	if subject != "" {
+		path += "?" + url.Values{"subject": {subject}}.Encode()
+	}
+	return out, c.do(ctx, http.MethodGet, path, nil, "", &out)
+}
+
+// ForgetGaps takes a device's gaps off.
+func (c *Client) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error {
+	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id))+"/gaps", nil, by, nil)
+}
+
 // Close lets the connection go.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()

@@ -19,6 +19,8 @@ import (
 //	GET    /api/v1/devices/{id}        DELETE: removes it
 //	PUT    /api/v1/devices/{id}/key    gives its register a new key
 //	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
+//	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
+//	GET    /api/v1/explain?subject=    one sentence, with what it is made from
 //	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
 //
 // A register key comes in the body, as register_key, and in no other place, and
@@ -32,7 +34,9 @@ func Handler(b Backend) http.Handler {
 		"/devices":            {http.MethodGet: a.devices, http.MethodPost: a.add},
 		"/devices/{id}":       {http.MethodGet: a.device, http.MethodDelete: a.remove},
 		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
+		"/devices/{id}/gaps":  {http.MethodDelete: a.forgetGaps},
 		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
+		"/explain":            {http.MethodGet: a.explain},
 		"/sales":              {http.MethodGet: a.sales},
 	} {
 		allowed := []string{}
@@ -191,6 +195,31 @@ func (a api) sales(w http.ResponseWriter, r *http.Request) {
 		all = []Sale{}
 	}
 	reply(w, all, err, secret.Text{})
+}
+
+func (a api) explain(w http.ResponseWriter, r *http.Request) {
+	if f := query(r, "subject"); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	e, err := a.b.Explain(r.Context(), r.URL.Query().Get("subject"))
+	if e.Details == nil {
+		e.Details = []Detail{}
+	}
+	reply(w, e, err, secret.Text{})
+}
+
+func (a api) forgetGaps(w http.ResponseWriter, r *http.Request) {
+	id, f := deviceID(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	if err := a.b.ForgetGaps(r.Context(), id, by(r)); err != nil {
+		fail(w, err, secret.Text{})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func saleFilter(r *http.Request) (SaleFilter, *Refusal) {

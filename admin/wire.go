@@ -113,7 +113,7 @@ type keyBody struct {
 // 422: understood, and not done.
 var statuses = map[string]int{
 	"invalid": http.StatusBadRequest, "not_found": http.StatusNotFound, "exists": http.StatusConflict,
-	"conflict": http.StatusConflict, "too_large": http.StatusRequestEntityTooLarge,
+	"conflict": http.StatusConflict, "ambiguous": http.StatusConflict, "too_large": http.StatusRequestEntityTooLarge,
 	"media_type": http.StatusUnsupportedMediaType, "method": http.StatusMethodNotAllowed,
 	"not_ready": http.StatusServiceUnavailable,
 }

@@ -29,11 +29,13 @@ func TestQueueConditions(t *testing.T) {
 		{"just tried", store.Queue{Oldest: now, Problem: "transient (503)", Class: sale.Transient, Waiting: 1}, "", ""},
 		{"tried for an hour", store.Queue{Oldest: long, Problem: "transient (503)", Class: sale.Transient, Waiting: 1}, "queue_waits", "support"},
 		{"in doubt for an hour", store.Queue{Oldest: long, Problem: "in_doubt unreadable", Class: sale.InDoubt, Waiting: 1}, "queue_waits", "support"},
+		{"in doubt since an hour", store.Queue{Oldest: long, InDoubtSince: long, Problem: "in_doubt cut", Class: sale.InDoubt, Waiting: 1}, "in_doubt", "support"},
+		{"in doubt just now", store.Queue{Oldest: now, InDoubtSince: now, Problem: "in_doubt cut", Class: sale.InDoubt, Waiting: 1}, "", ""},
 		{"no uplink for an hour", store.Queue{Oldest: long, Problem: "uplink dns", Class: sale.Uplink, Waiting: 1}, "", ""},
 		{"key refused", store.Queue{Oldest: long, BlockedSince: long, Class: sale.KeyRefused, Waiting: 2}, "key_refused", "edgegw key set pump-01"},
 		{"register unknown", store.Queue{Oldest: long, BlockedSince: long, Class: sale.RegisterUnknown, Waiting: 2}, "register_unknown", "archived"},
 		{"redirected", store.Queue{Oldest: long, BlockedSince: long, Class: sale.Misconfigured, Waiting: 2}, "misconfigured", "base_url"},
-		{"poison", store.Queue{Oldest: long, BlockedSince: long, Class: sale.Poison, Waiting: 2, Problem: "poison (400)"}, "queue_blocked", "15 minutes"},
+		{"poison", store.Queue{Oldest: long, BlockedSince: long, Blocker: 7, Waiting: 2, Problem: "poison (400)"}, "queue_blocked", "edgegw quarantine show 7"},
 		{"a register nobody has", store.Queue{Register: "reg_gone", Oldest: long, BlockedSince: long, Class: sale.KeyRefused, Waiting: 2}, "key_missing", "edgegw key set --register reg_gone"},
 	} {
 		t.Run(strings.ReplaceAll(row.name, " ", "_"), func(t *testing.T) {
@@ -50,7 +52,7 @@ func TestQueueConditions(t *testing.T) {
 				return
 			}
 			if len(list) != 1 || list[0].Code != row.code || list[0].Severity != health.Attention || !strings.Contains(list[0].Remedy, row.remedy) ||
-				!strings.Contains(list[0].Title, "waiting") {
+				!strings.Contains(list[0].Title, "wait") {
 				t.Errorf("conditions %+v; want %s with %q", list, row.code, row.remedy)
 			}
 		})

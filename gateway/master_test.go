@@ -150,6 +150,7 @@ type world struct {
 	wall    func() time.Time // what the box's clock says; nil: the truth
 	watch   func(enter bool) // told of each request
 	mutant  *mutant
+	kek     secret.Text // of the lives to come; empty: masterKEK
 
 	mu    sync.Mutex
 	life  *life         // the one that is on
@@ -190,7 +191,11 @@ func (w *world) begin(p *power, change func(*life)) *life {
 	if err != nil {
 		panic(err)
 	}
-	kek, _, err := devicekeys.LoadKEK(devicekeys.KEKOptions{Text: masterKEK})
+	text := masterKEK
+	if !w.kek.Empty() {
+		text = w.kek
+	}
+	kek, _, err := devicekeys.LoadKEK(devicekeys.KEKOptions{Text: text})
 	if err != nil {
 		panic(err)
 	}

@@ -258,7 +258,7 @@ func TestQueueFillsWithoutUplinkAndDrainsAfterARestart(t *testing.T) {
 	}
 	await(t, "the uplink to be seen down", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Uplink == "down" })
 	st, err := s.Status(t.Context())
-	if err != nil || st.Totals.Waiting != 20 || !strings.Contains(st.Sentence, "20 sales are waiting") {
+	if err != nil || st.Totals.Waiting != 20 || !strings.Contains(st.Sentence, "20 sales wait") {
 		t.Errorf("status %+v, %v", st, err)
 	}
 	s.off()

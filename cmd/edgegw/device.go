@@ -27,6 +27,8 @@ type deviceCmd struct {
 	List   deviceListCmd   `cmd:"" help:"List all devices."`
 	Show   deviceShowCmd   `cmd:"" help:"Show one device."`
 	Remove deviceRemoveCmd `cmd:"" help:"Remove a device; its sales stay and are sent."`
+
+	ForgetGaps deviceForgetGapsCmd `cmd:"" help:"Say that somebody has looked into the events a device counted and did not report."`
 }
 
 // keySource is where a register key comes from. There is no flag that takes the

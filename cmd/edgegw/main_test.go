@@ -322,6 +322,15 @@ func (b *box) devices(service *sandbox.Service) {
 	}
 	run("", "device", "show", "pump-1").want(t, 0)
 	run("", "device", "show", "pump-9").want(t, 1, "pump-9", "device list")
+	if e := decode[admin.Explanation](t, run("", "explain", "pump-1", "--json")); e.Kind != "device" || e.Sentence != "pump-1: no sale has been reported yet." {
+		t.Errorf("explain: %+v", e)
+	}
+	run("", "explain").want(t, 0)
+	run("", "explain", "reg_2").want(t, 0)
+	run("", "explain", "pump-9/s1").want(t, 1, "pump-9/s1", "edgegw sales")
+	run("", "explain", key).want(t, 2, "looks like a key")
+	run("", "device", "forget-gaps", "pump-1").want(t, 0)
+	run("", "device", "forget-gaps", "pump-9").want(t, 1, "pump-9", "device list")
 	run("", "device", "remove", "pump-1").want(t, 0)
 	run("", "device", "remove", "pump-1").want(t, 1, "pump-1", "device list")
 	again := service.Rotate("reg_1") // its sales may still wait

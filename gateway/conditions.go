@@ -1,0 +1,243 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/health"
+	"edgegw/sale"
+	"edgegw/store"
+)
+
+// Every condition is described in docs/conditions.md.
+
+// standing raises the conditions of the site as a whole.
+func (k *control) standing(b *health.Board, s *admin.Status) {
+	k.keySide(b)
+	k.clockCondition(b)
+	if k.config.MQTT.PlainListen != "" {
+		b.Set(health.Condition{Code: "mqtt_plain", Severity: health.Attention, Since: k.since, Title: "Devices may connect without TLS on " + k.config.MQTT.PlainListen,
+			Remedy: "Everybody on that network can read and change their sales: empty mqtt.plain_listen as soon as all devices can do TLS"})
+	}
+	if kind := volatile(k.config.DataDir); kind != "" {
+		b.Set(health.Condition{Code: "data_volatile", Severity: health.Attention, Since: k.since, Title: "The data lies on " + kind + ": a restart of the box loses it",
+			Remedy: "Put data_dir on persistent storage"})
+	}
+	k.deviceSide(b)
+	if k.relay == nil {
+		return
+	}
+	if k.files != nil {
+		if err := k.files.Problem(); err != nil {
+			b.Set(health.Condition{Code: "certificate_files", Severity: health.Attention, Since: k.since, Title: "The certificate in mqtt.cert_file is not in use: " + err.Error(),
+				Remedy: "The one before is still served. Put a certificate and its key in place again"})
+		}
+	}
+	k.serviceSide(b, s)
+}
+
+// keySide raises what keeps register keys from being opened.
+func (k *control) keySide(b *health.Board) {
+	if k.kekProblem != nil {
+		b.Set(health.Condition{Code: "kek_missing", Severity: health.Attention, Since: k.since, Title: "The register keys cannot be opened: " + k.kekProblem.Error(),
+			Remedy: "Sales are taken and wait. Give the key-encryption key back in vault.kek or vault.kek_file and start the gateway again"})
+	} else if w := k.kek.Warning(); w != "" {
+		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since, Title: w, Remedy: "Set vault.kek or vault.kek_file to a key kept elsewhere"})
+	}
+	for _, bad := range k.ring.Check() {
+		r := registerFacts{Queue: store.Queue{Register: bad.Register}}
+		for _, d := range k.ring.List() {
+			if d.Register == bad.Register {
+				r.devices = append(r.devices, d.ID)
+			}
+		}
+		b.Set(health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since,
+			Title:  "The key of " + r.name() + " cannot be opened: " + bad.Err.Error(),
+			Remedy: "Give back the key-encryption key it was sealed with, or enter the register's key again: " + r.setKey()})
+	}
+}
+
+// serviceSide raises what stands between the site and OpenFiskal.
+func (k *control) serviceSide(b *health.Board, s *admin.Status) {
+	u := k.relay.Uplink()
+	if u.Known {
+		s.Uplink = "up"
+	}
+	if !u.Up {
+		w := uplinkWords(u)
+		s.Uplink, s.UplinkWhy = "down", u.Problem
+		b.Set(health.Condition{Code: "uplink_down", Severity: health.Attention, Since: u.Since, Title: "OpenFiskal cannot be reached: " + w.why,
+			Remedy: "Sales are taken and wait; they go out by themselves when the link is back. " + w.do})
+	}
+	if since := k.relay.SigningDown(); !since.IsZero() {
+		b.Set(health.Condition{Code: "signing_down", Severity: health.Attention, Since: since,
+			Title: "OpenFiskal cannot sign at the moment: it refuses what it must sign, of several registers or by its own word", Remedy: "Sales are taken and wait. " + signingDo})
+	}
+	if now, most := k.relay.Rate(); now <= most/2 {
+		b.Set(health.Condition{Code: "throttled", Severity: health.Notice, Since: k.relay.Slowed(),
+			Title:  fmt.Sprintf("OpenFiskal has asked for fewer requests: the site makes at most %.3g in a second, of %.3g", now, most),
+			Remedy: "Each success raises it again. If this lasts, ask OpenFiskal's support for a higher limit, or lower openfiskal.requests_per_second"})
+	}
+}
+
+// evidence raises what waits for somebody in the journal, beside the queues.
+func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s *admin.Status) error {
+	open, err := k.db.Items(ctx, store.ItemFilter{Open: true})
+	if err != nil {
+		return err
+	}
+	for _, i := range open {
+		if i.Register == "" {
+			f.messages = append(f.messages, i)
+		}
+	}
+	// Money may have been taken that no sale stands for.
+	if len(f.messages) > 0 {
+		i := &f.messages[0]
+		b.Set(health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(i.Device), Since: f.messages[len(f.messages)-1].At,
+			Title: fmt.Sprintf("%s; the newest is a %s of %s (sale %q): %s", count(s.Totals.Refused, "message could not become a sale", "messages could not become sales"),
+				i.Kind, i.Device, i.SaleID, i.Fault.Error()),
+			Remedy: fmt.Sprintf("They are kept byte for byte and are not sent. Look at each and decide: edgegw quarantine show %d", i.No)})
+	}
+	if err := k.gapConditions(ctx, b); err != nil {
+		return err
+	}
+	return k.fiscalCondition(ctx, b, f.now)
+}
+
+// gapConditions raises events that devices counted and never reported.
+func (k *control) gapConditions(ctx context.Context, b *health.Board) error {
+	gaps, err := k.db.Gaps(ctx)
+	if err != nil {
+		return err
+	}
+	for len(gaps) > 0 {
+		of := gaps[0].Device
+		n := 0
+		for n < len(gaps) && gaps[n].Device == of {
+			n++
+		}
+		b.Set(gapCondition(of, gaps[:n]))
+		gaps = gaps[n:]
+	}
+	return nil
+}
+
+func gapCondition(d sale.DeviceID, gaps []store.Gap) health.Condition {
+	missing, since := int64(0), gaps[0].At
+	var spans []string
+	for _, g := range gaps {
+		missing += g.Last - g.First + 1
+		if g.At.Before(since) {
+			since = g.At
+		}
+		span := fmt.Sprintf("%d to %d", g.First, g.Last)
+		if g.First == g.Last {
+			span = fmt.Sprint(g.First)
+		}
+		spans = append(spans, span)
+	}
+	return health.Condition{Code: "seq_gap", Severity: health.Attention, Affected: string(d), Since: since,
+		Title:  fmt.Sprintf("%s did not report %s (%s), by its own count", d, count(missing, "event", "events"), enumerate(spans, "gaps")),
+		Remedy: fmt.Sprintf("They may be sales that nobody knows of: compare with the device's own records. Then: edgegw device forget-gaps %s", d)}
+}
+
+// A receipt without a signature is provisional; most are signed in seconds.
+const (
+	pendingNotice    = 15 * time.Minute
+	pendingAttention = 24 * time.Hour
+)
+
+func (k *control) fiscalCondition(ctx context.Context, b *health.Board, now time.Time) error {
+	device, saleID, since, err := k.db.PendingSince(ctx)
+	if errors.Is(err, sale.ErrNone) || err == nil && now.Sub(since) < pendingNotice {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n, err := k.db.CountPending(ctx)
+	if err != nil {
+		return err
+	}
+	c := health.Condition{Code: "fiscal_pending", Severity: health.Notice, Since: since,
+		Title:  fmt.Sprintf("%s signed by OpenFiskal yet; the first is %s of %s", count(n, "confirmed sale has not been", "confirmed sales have not been"), saleID, device),
+		Remedy: fmt.Sprintf("It is asked for again by itself. If this lasts, tell OpenFiskal's support the request id: edgegw explain %s/%s", device, saleID)}
+	if now.Sub(since) >= pendingAttention {
+		c.Severity = health.Attention
+	}
+	b.Set(c)
+	return nil
+}
+
+const (
+	// longWait is how long calls may wait before somebody should look although
+	// every attempt was answered as something that passes by itself.
+	longWait = 5 * time.Minute
+	// longDoubt is the same for a request that may have been carried out.
+	longDoubt = 5 * time.Minute
+)
+
+// queueCondition raises what stands in the way of one register's queue.
+func (k *control) queueCondition(ctx context.Context, b *health.Board, q store.Queue, devices []sale.Device) {
+	r := k.registerFacts(ctx, q, devices)
+	k.siteFacts().queueConditions(b, &r)
+}
+
+func (s *siteFacts) queueConditions(b *health.Board, r *registerFacts) {
+	s.quarantineCondition(b, r)
+	c := s.cause(r, r.its())
+	severity := health.Attention
+	switch c.code {
+	case "", "not_running", "uplink_down", "signing_down":
+		return // nothing, or the whole site's
+	case "key_missing":
+		if r.Waiting == 0 || r.Idle {
+			severity = health.Notice
+		}
+	case "in_doubt":
+		if s.now.Sub(r.InDoubtSince) < longDoubt {
+			return
+		}
+	case "queue_waits":
+		if r.Problem == "" || s.now.Sub(r.Oldest) < longWait {
+			return
+		}
+	}
+	since := c.since
+	if since.IsZero() {
+		since = r.Oldest
+	}
+	if since.IsZero() {
+		since = s.began
+	}
+	title := r.name() + ": " + c.why
+	if r.Waiting > 0 && !r.Idle {
+		title = r.name() + ": " + count(r.Waiting, "sale waits; ", "sales wait; ") + c.why
+	}
+	b.Set(health.Condition{Code: c.code, Severity: severity, Affected: string(r.Register), Since: since, Title: title, Remedy: sentenceOf(c.more, c.do)})
+}
+
+// sentenceOf puts what is worth knowing before what is to be done.
+func sentenceOf(more, do string) string {
+	if more == "" {
+		return do
+	}
+	return more + ". " + do
+}
+
+// quarantineCondition raises sales that wait for a decision. One that its queue
+// waits for is queue_blocked.
+func (s *siteFacts) quarantineCondition(b *health.Board, r *registerFacts) {
+	if r.Quarantined == 0 || r.Blocker != 0 && r.Quarantined == 1 || len(r.items) == 0 {
+		return
+	}
+	newest, oldest := &r.items[0], &r.items[len(r.items)-1]
+	b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: oldest.At,
+		Title: fmt.Sprintf("%s: %s; the newest is %s: %s", r.name(), count(r.Quarantined, "sale is in quarantine", "sales are in quarantine"),
+			newest.SaleID, refusedFor(newest)),
+		Remedy: "Nothing is sent for it until somebody decides. " + decide(newest.No)})
+}
