@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/clock"
 	"edgegw/fiscal/sandbox"
 	"edgegw/health"
 	"edgegw/relay"
@@ -55,7 +56,8 @@ func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // control gives what people see of a life.
 func (w *world) control(l *life) *control {
-	return &control{db: l.db, ring: l.ring, relay: l.relay, since: time.Now(), meters: newMeters()}
+	return &control{db: l.db, ring: l.ring, relay: l.relay, since: time.Now(), meters: newMeters(),
+		clock: clock.New(clock.Options{Built: bubbleBegin, Synchronised: func() bool { return true }})}
 }
 
 // playScene plays one in a bubble. Without keys the registers have none.
@@ -265,7 +267,7 @@ func TestSentences(t *testing.T) {
 			s.sells("pump-1", "s1")
 			s.sells("pump-2", "s2")
 			wait(time.Minute)
-			s.has(s.says("OpenFiskal cannot be reached since 00:00: the name of its host cannot be resolved. kiosk-1, pump-1 and pump-2: 2 sales wait since 00:00, and go out by themselves when the link is back. Check the site's internet connection and its name server (DNS)."), "uplink_down")
+			s.has(s.says("OpenFiskal cannot be reached since 00:00: the name of its host is not known. kiosk-1, pump-1 and pump-2: 2 sales wait since 00:00, and go out by themselves when the link is back. Check openfiskal.base_url, and the name server (DNS) of the site's network."), "uplink_down")
 		}},
 		{"503 for ten minutes", true, nil, func(s *toldSite) {
 			s.answers("", 503)

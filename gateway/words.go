@@ -312,7 +312,7 @@ var uplinks = map[string]uplinkWord{
 	"unreachable":      {"there is no way to its host", "Check the site's internet connection: cable, router, SIM card"},
 	"timeout":          {"its host does not answer in time", "Check the site's internet connection, and whether a firewall drops what goes out"},
 	"tls":              {"no TLS connection that can be trusted comes about", "Check the clock of this machine, and openfiskal.ca_file where the site's network opens TLS"},
-	"dns_no_such_name": {"its host's name does not exist", "Check openfiskal.base_url, and the name server (DNS) of the site's network"},
+	"dns_no_such_name": {"the name of its host is not known", "Check openfiskal.base_url, and the name server (DNS) of the site's network"},
 	"tls_name":         {"whoever answers there has another name in its certificate", "A login page or a firewall of the network may stand in between; check openfiskal.base_url"},
 	"tls_issuer":       {"whoever answers there shows a certificate that nobody trusted has signed", "A firewall that opens TLS stands in between, or openfiskal.ca_file is missing or wrong"},
 	"tls_time":         {"the certificate shown there is not valid at this time", "Check the clock of this machine; if it is right, tell OpenFiskal's support"},
