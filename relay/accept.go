@@ -60,7 +60,7 @@ func (r *Relay) Accept(ctx context.Context, m sale.Message) <-chan sale.Verdict 
 // entry renders the calls that the event would owe.
 func (r *Relay) entry(m sale.Message, e *sale.Event, d sale.Device, currency string) sale.Entry {
 	exp, _ := sale.Exponent(currency)
-	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Quality: r.o.Quality(), Currency: currency}
+	x := sale.Entry{Event: e, Raw: m.Payload, Device: m.Device, Register: d.Register, At: m.Received, Unsafe: m.QoS == 0, Quality: r.o.Quality(), Again: m.Again, Currency: currency}
 	if e.Kind.Opens() || e.CanOpen() {
 		x.Operation = r.o.Operation()
 		x.Opening = sale.Freeze(r.encoder.Encode(e, d.Register, d, x.Operation, true, exp), m.Payload)

@@ -50,6 +50,7 @@ type Message struct {
 	Payload  []byte    // the device's own bytes; the receiver may keep them
 	QoS      byte      // 0 is taken, and flagged as unsafe
 	Received time.Time // the gateway's clock
+	Again    bool      // a person brings it back from quarantine
 }
 
 // Verdict is the end of one Message. With Err nil the event is on disk, as Ack

@@ -16,6 +16,7 @@ type Entry struct {
 	Unsafe    bool   // it came with QoS 0
 	Quality   string // of At: synchronised, informative or unknown; "" is not recorded
 	Begun     bool   // this process has seen the sale's start on its way to the journal
+	Again     bool   // a person brings it back from quarantine: its counter was noted when it came
 	Operation string // client-made UUID, for a sale that begins now
 	Currency  string // what the calls were rendered in
 	Calls     []byte // owed by an event of a sale that has begun

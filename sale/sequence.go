@@ -42,6 +42,10 @@ func (s *Sequence) Note(seq int64) bool {
 	return true
 }
 
+// Late takes the counter of an event that came before and is stored only now. It
+// may have been missed until then; it begins nothing anew.
+func (s *Sequence) Late(seq int64) bool { return s.fill(seq) }
+
 // fill takes a counter out of what is missing; false if it is not.
 func (s *Sequence) fill(seq int64) bool {
 	for i := range s.Missing {

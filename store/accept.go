@@ -56,10 +56,10 @@ func (db *DB) Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepte
 			if !ok {
 				return fmt.Errorf("keep a message of %s: %w", r.Message.Device, ErrUnknownDevice)
 			}
-			err := t.refuse(d.no, r.Message.Kind, millis(r.Message.Received), r.Status, r.SaleID, r.Fault, r.Message.Payload)
-			if err == nil && r.HasSeq {
+			kept, err := t.refuse(d.no, r.Message.Kind, millis(r.Message.Received), r.Status, r.SaleID, r.Fault, r.Message.Payload)
+			if kept && r.HasSeq {
 				w := db.w
-				w.seen = append(w.seen, seen{d.no, r.Seq, millis(r.Message.Received)})
+				w.seen = append(w.seen, seen{device: d.no, seq: r.Seq, at: millis(r.Message.Received)})
 			}
 			return err
 		},
@@ -67,7 +67,8 @@ func (db *DB) Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepte
 	})
 }
 
-func (t *tx) refuse(device int64, k sale.Kind, at int64, s sale.Status, ref string, f *sale.Fault, raw []byte) error {
+// refuse keeps a message as evidence; kept is false where it is there already.
+func (t *tx) refuse(device int64, k sale.Kind, at int64, s sale.Status, ref string, f *sale.Fault, raw []byte) (kept bool, err error) {
 	h := sha256.New()
 	h.Write([]byte{byte(k)})
 	h.Write(raw)
@@ -75,7 +76,7 @@ func (t *tx) refuse(device int64, k sale.Kind, at int64, s sale.Status, ref stri
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, mark) DO NOTHING`,
 		t.w.rows.item, device, k, at, string(s), ref, f.Code, f.Field, f.Message, h.Sum(nil)[:16], nonNil(raw))
 	t.w.rows.item += n
-	return err
+	return n == 1, err
 }
 
 // nonNil keeps an empty payload from becoming NULL.
@@ -300,8 +301,8 @@ func (t *tx) same(e *sale.Entry, known record) ([]byte, error) {
 }
 
 func (t *tx) evidence(e *sale.Entry, d deviceRow, s sale.Status, f *sale.Fault) (sale.Accepted, error) {
-	err := t.refuse(d.no, e.Event.Kind, millis(e.At), s, e.Event.SaleID, f, e.Raw)
-	if err == nil {
+	kept, err := t.refuse(d.no, e.Event.Kind, millis(e.At), s, e.Event.SaleID, f, e.Raw)
+	if kept {
 		t.w.counted(e, d)
 	}
 	return sale.Accepted{Status: s, Fault: f}, err

@@ -25,6 +25,7 @@ type tally struct{ accepted int64 }
 // seen notes an event counter; see sale.Sequence.
 type seen struct {
 	device, seq, at int64
+	again           bool // its event came before
 }
 
 func (c *cache) load(t *tx, next *int64) error {

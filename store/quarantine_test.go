@@ -544,3 +544,40 @@ func TestGapsInADevicesCounter(t *testing.T) {
 		t.Errorf("gaps %q, %v", gaps(db), err)
 	}
 }
+
+// A counter is noted when its event first comes. Neither a bad event that the
+// device sends again nor one that a person brings back begins a count anew, for
+// then all that came since would be missed.
+func TestALateCounterBeginsNothingAnew(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-01", "reg_1")
+	numbered := func(k sale.Kind, id string, seq int64) sale.Entry {
+		e := entry("pump-01", "reg_1", k, id, id)
+		e.Event.Seq, e.Event.HasSeq = seq, true
+		return e
+	}
+	bad := func() {
+		t.Helper()
+		done := make(chan error, 1)
+		db.Refuse(t.Context(), sale.Refusal{Message: sale.Message{Device: "pump-01", Kind: sale.Whole, Payload: []byte("{"), Received: t0},
+			Status: sale.Quarantined, Fault: &sale.Fault{Code: "not_json"}, Seq: 1, HasSeq: true}, func(_ sale.Accepted, err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad()
+	mustAppend(t, db, numbered(sale.Complete, "s9", 2), sale.Quarantined)
+	for i := range int64(3) {
+		mustAppend(t, db, numbered(sale.Whole, fmt.Sprintf("s%d", i), 3+i), sale.Queued)
+	}
+	bad()
+	mustAppend(t, db, numbered(sale.Complete, "s9", 2), sale.Quarantined)
+	mustAppend(t, db, numbered(sale.Start, "s9", 6), sale.Queued)
+	again := numbered(sale.Complete, "s9", 2)
+	again.Again = true
+	mustAppend(t, db, again, sale.Queued)
+	mustAppend(t, db, numbered(sale.Whole, "s7", 7), sale.Queued)
+	if gaps, err := db.Gaps(t.Context()); err != nil || len(gaps) != 0 {
+		t.Errorf("gaps %+v, %v", gaps, err)
+	}
+}

@@ -12,7 +12,7 @@ import (
 // time. It is written with the batch.
 func (w *writer) counted(e *sale.Entry, d deviceRow) {
 	if e.Event.HasSeq {
-		w.seen = append(w.seen, seen{d.no, e.Event.Seq, millis(e.At)})
+		w.seen = append(w.seen, seen{device: d.no, seq: e.Event.Seq, at: millis(e.At), again: e.Again})
 	}
 }
 
@@ -33,7 +33,11 @@ func (w *writer) count(t *tx) error {
 		if _, noted := gaps[s.device]; !noted {
 			gaps[s.device] = len(q.Missing)
 		}
-		changed[s.device] = q.Note(s.seq) || changed[s.device]
+		note := q.Note
+		if s.again {
+			note = q.Late
+		}
+		changed[s.device] = note(s.seq) || changed[s.device]
 		at = s.at
 	}
 	for device, yes := range changed {
