@@ -65,7 +65,8 @@ func (db *DB) saleItems(ctx context.Context, f ItemFilter) (items []sale.Item, e
 			i.At, i.Decided, i.Status = instant(at), instant(decided), sale.Quarantined
 			i.Operation = cmp.Or(named, i.Operation)
 			if err == nil && f.No != 0 {
-				i.Raw, i.Call = raw, itemCall(&i, event, place, calls)
+				i.Raw = raw
+				i.Call = itemCall(&i, event, place, calls)
 			}
 			items = append(items, i)
 			return err

@@ -545,6 +545,21 @@ func TestGapsInADevicesCounter(t *testing.T) {
 	}
 }
 
+// The refused request is shown as it went out, also where it repeats what the
+// device sent and so is stored as copies out of that.
+func TestAnItemHasItsRequest(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-01", "reg_1")
+	e := entry("pump-01", "reg_1", sale.Start, "s1", "a long text of the device, which its call repeats")
+	e.Opening = sale.Freeze([]sale.Call{{Step: sale.StepStart, Method: "POST", Path: "/start", Body: e.Raw, IdempotencyKey: "k"}}, e.Raw)
+	mustAppend(t, db, e, sale.Queued)
+	refuse(t, db, "reg_1", false)
+	items, err := db.Items(t.Context(), ItemFilter{No: openItems(t, db)[0].No})
+	if err != nil || len(items) != 1 || items[0].Call == nil || string(items[0].Call.Body) != string(e.Raw) {
+		t.Errorf("items %+v, %v", items, err)
+	}
+}
+
 // A counter is noted when its event first comes. Neither a bad event that the
 // device sends again nor one that a person brings back begins a count anew, for
 // then all that came since would be missed.
