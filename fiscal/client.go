@@ -147,7 +147,7 @@ func (c *Client) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
 	}
 	answer, fault := sale.Answer{}, r.fault()
 	if r.status/100 == 2 && fault == "" {
-		answer, fault = check(r, call)
+		answer, fault = check(r, expected(call))
 	}
 	if fault == codeUnreadable && r.html {
 		fault = codeCaptivePortal
@@ -159,6 +159,16 @@ func (c *Client) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
 		c.clientIDs.Store(answer.Operation == call.Operation)
 	}
 	return answer, nil
+}
+
+// expected gives what an answer to the call must be of: of a start, our sale. Of
+// a later call the operation's id says enough: a person may have named one that
+// was entered by hand, under an external id of its own.
+func expected(call sale.Call) sale.Call {
+	if call.Step != sale.StepStart {
+		call.SaleID = ""
+	}
+	return call
 }
 
 // check reads a 2xx: whole JSON with id and state (decision 6), of the

@@ -48,7 +48,7 @@ func (c *Client) findByID(ctx context.Context, call sale.Call) (sale.Answer, boo
 	}
 	answer, fault := sale.Answer{}, r.fault()
 	if r.status/100 == 2 && fault == "" {
-		answer, fault = check(r, sale.Call{Step: sale.StepUpdate, Operation: call.Operation, SaleID: call.SaleID})
+		answer, fault = check(r, sale.Call{Step: sale.StepUpdate, Operation: call.Operation, SaleID: expected(call).SaleID})
 	}
 	if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
 		return sale.Answer{}, false, problem
