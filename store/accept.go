@@ -211,13 +211,15 @@ func (t *tx) proceed(e *sale.Entry, d deviceRow, known record, fate sale.Fate) (
 			return sale.Accepted{}, err
 		}
 	}
-	if place == nil {
-		if err := t.follow(e, known, fate); err != nil {
+	placed := place != nil
+	if !placed {
+		var err error
+		if placed, err = t.follow(e, known, fate, rseq); err != nil {
 			return sale.Accepted{}, err
 		}
 	}
 	w.next++
-	if place != nil {
+	if placed {
 		w.queued(register, rseq, false)
 	}
 	w.counted(e, d)

@@ -117,19 +117,33 @@ func (t *tx) takeOut(o *sale.Outcome, no, place int64) error {
 	return err
 }
 
-// follow stores a later event of a sale in quarantine with it. One that brings
-// money for a sale that a person has closed calls for a person again.
-func (t *tx) follow(e *sale.Entry, known record, fate sale.Fate) error {
+// follow stores a later event of a sale in quarantine with it. Where the queue
+// waits for that sale, the event keeps its place in it. One that brings money for
+// a sale that a person has closed calls for a person again.
+func (t *tx) follow(e *sale.Entry, known record, fate sale.Fate, place int64) (kept bool, err error) {
 	at, doubt := millis(e.At), int64(0)
 	if fate == sale.Reopen {
 		doubt = at // a person may have entered it: it is looked up before it is sent
 	}
-	if _, err := t.exec(`INSERT INTO held (event, sale, out, rseq, step, attempts, doubt_since) VALUES (?, ?, 1, NULL, 0, 0, ?)`, t.w.next, known.No, doubt); err != nil {
-		return err
+	waits, err := t.value(`SELECT 1 FROM queue q JOIN quarantine i ON i.no = q.blocker WHERE q.register = ? AND i.sale = ?`, known.Register, known.No)
+	if err != nil {
+		return false, err
 	}
-	if fate != sale.Reopen {
-		return nil
+	var own driver.Value
+	if kept = waits != nil; kept {
+		own = place
 	}
+	if _, err := t.exec(`INSERT INTO held (event, sale, out, rseq, step, attempts, doubt_since) VALUES (?, ?, 1, ?, 0, 0, ?)`, t.w.next, known.No, own, doubt); err != nil {
+		return false, err
+	}
+	if fate == sale.Reopen {
+		err = t.reopen(e, known)
+	}
+	return kept, err
+}
+
+// reopen brings a closed sale before a person again.
+func (t *tx) reopen(e *sale.Entry, known record) error {
 	if _, err := t.exec(`UPDATE queue SET resolved = resolved - 1, quarantined = quarantined + 1 WHERE register = ?`, known.Register); err != nil {
 		return err
 	}

@@ -252,6 +252,31 @@ func TestLaterEventsFollowTheFateOfTheirSale(t *testing.T) {
 	books(t, db, 0, 1, 0, 0)
 }
 
+// Where the queue waits for the decision, what comes later for the sale keeps
+// the place in which it came.
+func TestLaterEventsOfABlockingSaleKeepTheirPlace(t *testing.T) {
+	for _, d := range []sale.Decision{sale.DecisionRetry, sale.DecisionDiscard} {
+		db := openTest(t)
+		addDevice(t, db, "pump-01", "reg_1")
+		p := func(k sale.Kind, id string) sale.Entry { return entry("pump-01", "reg_1", k, id, k.String()) }
+		mustAppend(t, db, p(sale.Start, "s1"), sale.Queued)
+		refuse(t, db, "reg_1", true)
+		mustAppend(t, db, p(sale.Start, "s2"), sale.Queued)
+		mustAppend(t, db, p(sale.Complete, "s1"), sale.Quarantined)
+		mustAppend(t, db, p(sale.Whole, "s3"), sale.Queued)
+		if err := decide(t, db, openItems(t, db)[0].No, d, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		want := map[sale.Decision]string{sale.DecisionRetry: "s1 start,s2 start,s1 update,s1 complete," + whole3, sale.DecisionDiscard: "s2 start," + whole3}[d]
+		if got := drain(t, db, "reg_1"); got != want {
+			t.Errorf("%s: sent %s, want %s", d, got, want)
+		}
+		if faults, err := db.Recount(t.Context()); err != nil || len(faults) > 0 {
+			t.Errorf("the books: %v, %v", faults, err)
+		}
+	}
+}
+
 // Money for a sale that a person has closed without knowing of it calls for a
 // person again; it is looked up before it could be sent.
 func TestMoneyAfterADecisionIsNotBuried(t *testing.T) {

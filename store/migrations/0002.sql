@@ -41,7 +41,7 @@ CREATE TABLE held (
   event       INTEGER PRIMARY KEY,
   sale        INTEGER NOT NULL,
   out         INTEGER NOT NULL,
-  rseq        INTEGER,          -- the place it had; NULL: it came later
+  rseq        INTEGER,          -- its place; NULL: none, it came while its queue went on
   step        INTEGER NOT NULL, -- calls of it that are confirmed
   attempts    INTEGER NOT NULL, -- begun for the next one
   doubt_since INTEGER NOT NULL
