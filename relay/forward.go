@@ -72,8 +72,10 @@ func (r *Relay) Kick(id sale.RegisterID) {
 }
 
 // Wake says that what blocked the register's queue may have ended: a new key,
-// a decision.
+// a decision. A decision may also have adopted an answer whose fiscal state is
+// pending.
 func (r *Relay) Wake(id sale.RegisterID) {
+	r.follow()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q := r.queues[id]; q != nil {
@@ -502,10 +504,7 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 			r.signingBack()
 		}
 		if o.Call.Step.Ends() && o.Answer.FiscalState == sale.FiscalPending {
-			select {
-			case r.pending <- struct{}{}:
-			default:
-			}
+			r.follow()
 		}
 		if posted != "" {
 			r.o.Posted(posted)

@@ -23,6 +23,14 @@ type poll struct {
 	next     time.Time
 }
 
+// follow says that a fiscal state may be pending that was not before.
+func (r *Relay) follow() {
+	select {
+	case r.pending <- struct{}{}:
+	default:
+	}
+}
+
 // settlePending asks for the fiscal state of ended sales until it is succeeded
 // or failed, and posts each change to the device.
 func (r *Relay) settlePending(ctx context.Context) error {
