@@ -31,6 +31,9 @@ type memory struct {
 	filters []SaleFilter
 	set     []SetKey
 	broken  error
+
+	looked  []QuarantineFilter
+	decided []Decision
 }
 
 func (m *memory) Status(context.Context) (Status, error) {
@@ -118,6 +121,33 @@ func (m *memory) Sales(_ context.Context, f SaleFilter) ([]Sale, error) {
 		return nil, nil
 	}
 	return []Sale{{SaleID: "s/1 &x", DeviceID: "pump-1", Total: 7622, Currency: "EUR"}}, m.broken
+}
+
+func (m *memory) Quarantine(_ context.Context, f QuarantineFilter) ([]QuarantineItem, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.looked = append(m.looked, f)
+	if f.SaleID == "none" {
+		return nil, nil
+	}
+	return []QuarantineItem{{ID: "7", DeviceID: "pump-1", SaleID: "s/1 &x"}}, m.broken
+}
+
+func (m *memory) QuarantineItem(_ context.Context, id string) (QuarantineItem, error) {
+	if id != "7" && id != "s/1 &x" {
+		return QuarantineItem{}, &Refusal{Code: "not_found", Message: "no item", Remedy: "List them."}
+	}
+	return QuarantineItem{ID: "7", Allowed: []sale.Decision{sale.DecisionDiscard}, Payload: "{}", Request: &QuarantineRequest{Method: "POST"}, Answer: &QuarantineAnswer{Status: 422}}, nil
+}
+
+func (m *memory) Decide(_ context.Context, d Decision, by string) (DecisionResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who, m.decided = append(m.who, by), append(m.decided, d)
+	if len(m.decided) > 3 {
+		return DecisionResult{}, &Refusal{Code: "conflict", Message: "decided already", Remedy: "See it."}
+	}
+	return DecisionResult{ID: "7", Decision: d.Decision, Operation: d.Operation, Notice: "noted"}, nil
 }
 
 func (m *memory) Close() error { return nil }
@@ -274,6 +304,12 @@ func TestListsAreNeverNull(t *testing.T) {
 	if _, err := c.Sales(t.Context(), SaleFilter{SaleID: "none"}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.Quarantine(t.Context(), QuarantineFilter{SaleID: "none"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Quarantine(t.Context(), QuarantineFilter{}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -348,6 +384,22 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"repeated parameter", "GET", "/api/v1/sales?state=waiting&state=confirmed", "", "", 400, "invalid"},
 		{"unknown state", "GET", "/api/v1/sales?state=lost", "", "", 400, "invalid"},
 		{"limit", "GET", "/api/v1/sales?limit=0", "", "", 400, "invalid"},
+		{"unknown state of the quarantine", "GET", "/api/v1/quarantine?state=decided", "", "", 400, "invalid"},
+		{"limit of the quarantine", "GET", "/api/v1/quarantine?limit=10001", "", "", 400, "invalid"},
+		{"device of the quarantine", "GET", "/api/v1/quarantine?device_id=A_1", "", "", 404, "not_found"},
+		{"no such item", "GET", "/api/v1/quarantine/8", "", "", 404, "not_found"},
+		{"key as item", "GET", "/api/v1/quarantine/" + key, "", "", 404, "not_found"},
+		{"key as item to decide", "POST", "/api/v1/quarantine/" + key + "/retry", `{"reason":"x"}`, "", 404, "not_found"},
+		{"unknown decision", "POST", "/api/v1/quarantine/7/forget", `{"reason":"x"}`, "", 404, "not_found"},
+		{"decision by GET", "GET", "/api/v1/quarantine/7/retry", "", "", 405, "method"},
+		{"no reason", "POST", "/api/v1/quarantine/7/retry", `{}`, "", 400, "invalid"},
+		{"empty reason", "POST", "/api/v1/quarantine/7/retry", `{"reason":"  "}`, "", 400, "invalid"},
+		{"reason of two lines", "POST", "/api/v1/quarantine/7/retry", `{"reason":"a\nb"}`, "", 400, "invalid"},
+		{"long reason", "POST", "/api/v1/quarantine/7/retry", `{"reason":"` + strings.Repeat("ä", 501) + `"}`, "", 400, "invalid"},
+		{"key in the reason", "POST", "/api/v1/quarantine/7/retry", `{"reason":"new key ` + key + `"}`, "", 400, "invalid"},
+		{"key as operation", "POST", "/api/v1/quarantine/7/resolve", `{"reason":"x","operation":"` + key + `"}`, "", 400, "invalid"},
+		{"operation that cannot be", "POST", "/api/v1/quarantine/7/resolve", `{"reason":"x","operation":"a/b"}`, "", 400, "invalid"},
+		{"operation without resolve", "POST", "/api/v1/quarantine/7/discard", `{"reason":"x","operation":"op_1"}`, "", 400, "invalid"},
 		{"device that cannot be", "GET", "/api/v1/devices/%2e%2e", "", "", 404, "not_found"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -32,12 +32,15 @@ type Backend interface {
 	// ForgetGaps says that somebody has looked into the events that a device
 	// counted and never reported.
 	ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error
+	Quarantine(ctx context.Context, f QuarantineFilter) ([]QuarantineItem, error)
+	QuarantineItem(ctx context.Context, id string) (QuarantineItem, error)
+	Decide(ctx context.Context, d Decision, by string) (DecisionResult, error)
 	Close() error
 }
 
 // Refusal is an error that names what the person can do. Code is stable.
 type Refusal struct {
-	Code    string `json:"code"` // not_found, exists, invalid, key_refused, …
+	Code    string `json:"code"` // not_found, exists, invalid, key_refused, conflict, …
 	Message string `json:"message"`
 	Remedy  string `json:"remedy,omitempty"` // what to do, as a sentence or a command
 }

@@ -144,6 +144,47 @@ func (c *Client) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) er
 	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id))+"/gaps", nil, by, nil)
 }
 
+// Quarantine lists what is or was in quarantine, the newest first.
+func (c *Client) Quarantine(ctx context.Context, f QuarantineFilter) (out []QuarantineItem, err error) {
+	q := url.Values{}
+	for name, value := range map[string]string{"state": f.State, "device_id": string(f.DeviceID), "sale_id": f.SaleID} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if f.Limit != 0 {
+		q.Set("limit", strconv.Itoa(f.Limit))
+	}
+	return out, c.do(ctx, http.MethodGet, "/quarantine?"+q.Encode(), nil, "", &out)
+}
+
+// QuarantineItem shows one item with all that belongs to it.
+func (c *Client) QuarantineItem(ctx context.Context, id string) (out QuarantineItem, err error) {
+	path, f := itemPath(id)
+	if f != nil {
+		return out, f
+	}
+	return out, c.do(ctx, http.MethodGet, path, nil, "", &out)
+}
+
+// Decide carries out a person's decision.
+func (c *Client) Decide(ctx context.Context, d Decision, by string) (out DecisionResult, err error) {
+	path, f := itemPath(d.ID)
+	if f != nil {
+		return out, f
+	}
+	return out, c.do(ctx, http.MethodPost, path+"/"+string(d.Decision), decisionBody{d.Reason, d.Operation}, by, &out)
+}
+
+// itemPath keeps out of an address what must not stand there: a key that was
+// given as an id, and what a path takes for a step up.
+func itemPath(id string) (string, *Refusal) {
+	if !itemID(id) {
+		return "", noItem()
+	}
+	return "/quarantine/" + url.PathEscape(id), nil
+}
+
 // Close lets the connection go.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()

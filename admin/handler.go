@@ -22,6 +22,9 @@ import (
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
 //	GET    /api/v1/explain?subject=    one sentence, with what it is made from
 //	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
+//	GET    /api/v1/quarantine?state=open|all&device_id=&sale_id=&limit=
+//	GET    /api/v1/quarantine/{id}     what was reported, sent and answered, and what may be decided
+//	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
 //
 // A register key comes in the body, as register_key, and in no other place, and
 // no answer holds one. An error is {"code","message","remedy"}. Who may ask is
@@ -38,6 +41,12 @@ func Handler(b Backend) http.Handler {
 		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
 		"/explain":            {http.MethodGet: a.explain},
 		"/sales":              {http.MethodGet: a.sales},
+
+		"/quarantine":              {http.MethodGet: a.quarantine},
+		"/quarantine/{id}":         {http.MethodGet: a.quarantineItem},
+		"/quarantine/{id}/retry":   {http.MethodPost: a.decide(sale.DecisionRetry)},
+		"/quarantine/{id}/resolve": {http.MethodPost: a.decide(sale.DecisionResolve)},
+		"/quarantine/{id}/discard": {http.MethodPost: a.decide(sale.DecisionDiscard)},
 	} {
 		allowed := []string{}
 		for method, handle := range methods {
@@ -234,14 +243,20 @@ func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
 	if filter.State != "" && !ValidState(filter.State) {
 		return SaleFilter{}, invalid("there is no such state of a sale", "States are "+strings.Join(SaleStates, ", ")+".")
 	}
-	if text := q.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxLimit {
-			return SaleFilter{}, invalid("limit is not a number from 1 to "+strconv.Itoa(maxLimit), "Ask for fewer sales.")
-		}
-		filter.Limit = n
+	n, f := limit(q.Get("limit"))
+	filter.Limit = n
+	return filter, f
+}
+
+func limit(text string) (int, *Refusal) {
+	if text == "" {
+		return 0, nil
 	}
-	return filter, nil
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, invalid("limit is not a number from 1 to "+strconv.Itoa(maxLimit), "Ask for fewer.")
+	}
+	return n, nil
 }
 
 // query refuses parameters that a path does not know, without quoting them: a

@@ -20,7 +20,7 @@ const Prefix = "/api/v1"
 // maxBody bounds what is read of a request and of an answer to a change.
 const maxBody = 1 << 20
 
-// maxLimit bounds one listing of sales.
+// maxLimit bounds one listing of sales or of the quarantine.
 const maxLimit = 10_000
 
 // field is one name of a request body and where its value goes.

@@ -47,6 +47,7 @@ type control struct {
 	plainAddr  net.Addr
 	meters     *meters
 	books      books
+	deciding   sync.Mutex // one decision about a message at a time
 
 	closing sync.Once
 	undos   []func() error

@@ -166,10 +166,11 @@ func newWorld(t *testing.T, dir string, o sandbox.Options, m *mutant) *world {
 
 // life is one life of the gateway, from start to its end or the power's.
 type life struct {
-	db    *store.DB
-	ring  *devicekeys.Ring
-	relay *relay.Relay
-	end   func()
+	db     *store.DB
+	ring   *devicekeys.Ring
+	fiscal *fiscal.Client
+	relay  *relay.Relay
+	end    func()
 }
 
 func (w *world) start(p *power) *life { return w.begin(p, func(*life) {}) }
@@ -233,7 +234,7 @@ func (w *world) begin(p *power, change func(*life)) *life {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	return &life{db: db, ring: ring, relay: r, end: func() {
+	return &life{db: db, ring: ring, fiscal: client, relay: r, end: func() {
 		cancel()
 		<-ended // its error is the power cut's; what matters is on the disk
 		db.Close()
@@ -243,6 +244,16 @@ func (w *world) begin(p *power, change func(*life)) *life {
 // play runs the scene with the power cut at step n; cut says whether there was
 // such a step.
 func (w *world) play(n int) (cut bool) {
+	return w.act(n, func() {
+		for d, events := range scene() {
+			w.done.Go(func() { w.device(d, events) })
+		}
+		w.done.Go(w.backOffice)
+	})
+}
+
+// act is play for any scene, which begin begins.
+func (w *world) act(n int, begin func()) (cut bool) {
 	p := newPower(0) // keys are given before the scene begins
 	first := w.start(p)
 	for _, r := range []sale.RegisterID{"reg_1", "reg_2"} {
@@ -254,10 +265,7 @@ func (w *world) play(n int) (cut bool) {
 	p.cutAt, p.step = n, 0
 	p.mu.Unlock()
 	w.on(first)
-	for d, events := range scene() {
-		w.done.Go(func() { w.device(d, events) })
-	}
-	w.done.Go(w.backOffice)
+	begin()
 	select {
 	case <-p.cut:
 		cut = true

@@ -86,16 +86,17 @@ type globals struct {
 type commands struct {
 	globals
 
-	Demo     demoCmd     `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
-	Run      runCmd      `cmd:"" help:"Run the gateway."`
-	Status   statusCmd   `cmd:"" help:"The site in one look: what waits, why, and who must act."`
-	Explain  explainCmd  `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
-	Device   deviceCmd   `cmd:"" help:"Add, list, show and remove devices."`
-	Key      keyCmd      `cmd:"" help:"Give the register of a device its OpenFiskal key."`
-	Sales    salesCmd    `cmd:"" help:"List sales, the newest first."`
-	Sandbox  sandboxCmd  `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
-	Simulate simulateCmd `cmd:"" help:"Pumps and chargers against any gateway."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Demo       demoCmd       `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
+	Run        runCmd        `cmd:"" help:"Run the gateway."`
+	Status     statusCmd     `cmd:"" help:"The site in one look: what waits, why, and who must act."`
+	Explain    explainCmd    `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
+	Device     deviceCmd     `cmd:"" help:"Add, list, show and remove devices."`
+	Key        keyCmd        `cmd:"" help:"Give the register of a device its OpenFiskal key."`
+	Sales      salesCmd      `cmd:"" help:"List sales, the newest first."`
+	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
+	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
+	Simulate   simulateCmd   `cmd:"" help:"Pumps and chargers against any gateway."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // helped is how kong's --help leaves Parse.

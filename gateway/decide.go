@@ -1,0 +1,269 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/sale"
+	"edgegw/store"
+)
+
+// Decide carries out a person's decision about one item (CONTRACT.md section
+// 3). What it writes is one commit, so that a process that dies in between has
+// decided all of it or nothing, and the person may say it again.
+func (k *control) Decide(ctx context.Context, d admin.Decision, by string) (admin.DecisionResult, error) {
+	if f := d.Check(); f != nil {
+		return admin.DecisionResult{}, f
+	}
+	i, err := k.item(ctx, d.ID)
+	if err != nil {
+		return admin.DecisionResult{}, err
+	}
+	if err := mayDecide(&i, d.Decision); err != nil {
+		return admin.DecisionResult{}, err
+	}
+	v := sale.Ruling{Item: i.No, Decision: d.Decision, Operation: d.Operation, By: cmp.Or(by, "edgegw"), Reason: d.Reason}
+	notice := ""
+	if i.Register == "" {
+		notice, err = k.decideMessage(ctx, &i, &v)
+	} else {
+		notice, err = k.decideSale(ctx, &i, &v)
+	}
+	if errors.Is(err, store.ErrDecided) {
+		return admin.DecisionResult{}, decided(&i)
+	}
+	if err != nil {
+		return admin.DecisionResult{}, err
+	}
+	k.log.Info("an item in quarantine was decided", "item", i.No, "sale", i.SaleID, "decision", string(v.Decision), "by", v.By)
+	return admin.DecisionResult{ID: strconv.FormatInt(i.No, 10), DeviceID: i.Device, RegisterID: i.Register, SaleID: i.SaleID,
+		Decision: v.Decision, Operation: v.Operation, Adopted: v.Answer != nil, Notice: notice}, nil
+}
+
+// mayDecide refuses what the item does not allow.
+func mayDecide(i *sale.Item, d sale.Decision) error {
+	switch {
+	case i.Decision != "":
+		return decided(i)
+	case !i.Allows(d):
+		return &admin.Refusal{Code: "not_allowed", Message: fmt.Sprintf("item %d allows no %s: an event of this name was stored before, and that one stands", i.No, d),
+			Remedy: fmt.Sprintf("Look at it, then resolve or discard it: edgegw quarantine show %d", i.No)}
+	}
+	return nil
+}
+
+// decided refuses a second decision.
+func decided(i *sale.Item) error {
+	return &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("item %d: decided already", i.No),
+		Remedy: fmt.Sprintf("See by whom, and why: edgegw quarantine show %d", i.No)}
+}
+
+// decideSale decides about a sale, and wakes its queue.
+func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+	switch v.Decision {
+	case sale.DecisionResolve:
+		notice, err = k.resolve(ctx, i, v)
+	case sale.DecisionDiscard:
+		notice = leftBehind(i)
+	case sale.DecisionRetry:
+		notice = k.retryNotice()
+	}
+	if err != nil {
+		return "", err
+	}
+	// Whoever asked may have gone: what was committed must reach the queue and
+	// the device all the same.
+	v.At = time.Now()
+	register, posted, err := k.db.Decide(context.WithoutCancel(ctx), *v)
+	if err != nil {
+		return "", err
+	}
+	if k.relay != nil {
+		k.relay.Kick(register)
+		k.relay.Wake(register)
+	}
+	if k.running != nil && posted != "" {
+		k.running.broker.Deliver(posted)
+	}
+	return notice, nil
+}
+
+func (k *control) retryNotice() string {
+	if k.relay != nil {
+		return ""
+	}
+	return "No gateway runs: the sale is sent when one is started."
+}
+
+// resolve finds out what the operation that stands for the sale is, and takes
+// its answer into the ruling. Where nobody can read it, the person's word counts
+// for an operation that he names.
+func (k *control) resolve(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+	named := v.Operation != ""
+	operation := cmp.Or(v.Operation, i.Operation)
+	a, err := k.find(ctx, i, operation, named)
+	if err == nil || errors.As(err, new(*sale.Problem)) {
+		if err := k.ownedBy(ctx, i, operation, a.ExternalID); err != nil {
+			return "", err
+		}
+	}
+	var p *sale.Problem
+	switch {
+	case errors.Is(err, sale.ErrNone):
+		return "", &admin.Refusal{Code: "no_operation", Message: fmt.Sprintf("OpenFiskal has no operation %q on register %s", operation, i.Register),
+			Remedy: fmt.Sprintf("Send the sale once more: edgegw quarantine retry %d --reason …; or name the operation that stands for it with --operation", i.No)}
+	case errors.As(err, &p) && !named:
+		return "", &admin.Refusal{Code: "unreadable", Message: fmt.Sprintf("what became of operation %s at OpenFiskal cannot be read now: %s", operation, p.Error()),
+			Remedy: "Try again when it can be; or look there yourself, and name the operation that stands for the sale with --operation"}
+	case errors.As(err, &p):
+		return "The operation could not be read (" + p.Error() + "): your word counts, and the device gets no receipt of it. " + behindAnother(i, operation), nil
+	case err != nil:
+		return "", err
+	case a.State != sale.StateCompleted && a.State != sale.StateCancelled:
+		return "", &admin.Refusal{Code: "still_open", Message: fmt.Sprintf("operation %s is still %s at OpenFiskal", operation, a.State),
+			Remedy: fmt.Sprintf("Send what is missing: edgegw quarantine retry %d --reason …; or cancel it there", i.No)}
+	}
+	v.Answer, v.Operation = &a, a.Operation
+	if a.State == sale.StateCancelled && i.Kind.Ends() && i.Kind != sale.Cancel {
+		notice = "The operation is cancelled at OpenFiskal, and the device had reported payments: see that they are reported otherwise. "
+	}
+	return notice + behindAnother(i, a.Operation), nil
+}
+
+// find looks an operation up. One that a person names may bear an external id
+// of its own: he may have entered the sale by hand.
+func (k *control) find(ctx context.Context, i *sale.Item, operation string, named bool) (sale.Answer, error) {
+	c := sale.Call{Register: i.Register, SaleID: i.SaleID, Step: sale.StepComplete, Operation: operation}
+	if i.Call != nil {
+		c.Event = i.Call.Event
+	}
+	foreign, err := k.db.Foreign(ctx, c)
+	if err != nil {
+		return sale.Answer{}, err
+	}
+	if foreign[operation] {
+		return sale.Answer{}, another(operation, i.SaleID, "another device")
+	}
+	if named {
+		c.SaleID = ""
+	}
+	return k.fiscal.Find(ctx, c, func(op string) bool { return foreign[op] })
+}
+
+// ownedBy refuses an operation that stands for another sale of this site: by
+// the name it bears at OpenFiskal, or by an earlier decision.
+func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation, externalID string) error {
+	for _, id := range []string{i.SaleID, externalID} {
+		if id == "" {
+			continue
+		}
+		sales, err := k.db.Sales(ctx, store.SaleFilter{SaleID: id, Limit: mostOthers})
+		if err != nil {
+			return err
+		}
+		for _, s := range sales {
+			if s.Operation == operation && (s.Device != i.Device || s.SaleID != i.SaleID) {
+				return another(operation, s.SaleID, string(s.Device))
+			}
+		}
+	}
+	items, err := k.db.Items(ctx, store.ItemFilter{Limit: mostOthers})
+	for _, o := range items {
+		if o.No != i.No && o.Operation == operation && (o.Device != i.Device || o.SaleID != i.SaleID) {
+			return another(operation, o.SaleID, string(o.Device))
+		}
+	}
+	return err
+}
+
+// mostOthers bounds what is looked through for another owner of an operation.
+const mostOthers = 10_000
+
+func another(operation, saleID, device string) error {
+	return &admin.Refusal{Code: "other_sale", Message: fmt.Sprintf("operation %s stands for another sale already: %s of %s", operation, saleID, device),
+		Remedy: "Look up at OpenFiskal which operation stands for this one"}
+}
+
+// leftBehind says what may be left at OpenFiskal of a sale that is given up.
+func leftBehind(i *sale.Item) string {
+	switch {
+	case i.Operation == "":
+		return ""
+	case i.InDoubt:
+		return "The " + i.Step.String() + " of the sale may have been carried out: see at OpenFiskal what operation " + i.Operation + " is."
+	case i.Step != sale.StepStart:
+		return "Operation " + i.Operation + " was begun at OpenFiskal and stays open there: cancel it there."
+	}
+	return ""
+}
+
+// behindAnother is leftBehind where another operation stands for the sale.
+func behindAnother(i *sale.Item, operation string) string {
+	if operation == i.Operation {
+		return ""
+	}
+	return leftBehind(i)
+}
+
+// decideMessage decides about a message. Nobody else may decide between the
+// accepting of a retry and its record.
+func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+	k.deciding.Lock()
+	defer k.deciding.Unlock()
+	ctx = context.WithoutCancel(ctx) // what is accepted is to be recorded, whoever has gone
+	now, err := k.db.Items(ctx, store.ItemFilter{No: i.No})
+	if err != nil {
+		return "", err
+	}
+	if first(now).Decision != "" {
+		return "", store.ErrDecided
+	}
+	switch {
+	case v.Decision == sale.DecisionRetry:
+		notice, err = k.acceptAgain(ctx, i)
+	case v.Decision == sale.DecisionResolve && v.Operation == "":
+		err = &admin.Refusal{Code: "operation_missing", Message: fmt.Sprintf("item %d is no sale, so there is nothing to look up", i.No),
+			Remedy: "Name the operation that stands for it at OpenFiskal with --operation"}
+	}
+	if err != nil {
+		return "", err
+	}
+	v.At = time.Now()
+	return notice, k.db.DecideMessage(ctx, *v)
+}
+
+// acceptAgain takes a message as if its device had sent it again. A process
+// that dies before the decision is recorded leaves an item whose retry finds
+// the event there already.
+func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string, err error) {
+	if k.relay == nil {
+		return "", &admin.Refusal{Code: "offline", Message: "a message can only be taken again by a gateway that runs", Remedy: "Start the gateway: edgegw run"}
+	}
+	if _, err := k.ring.Get(i.Device); err != nil {
+		return "", &admin.Refusal{Code: "device_removed", Message: fmt.Sprintf("device %s has been removed: nobody knows on which register this belongs", i.Device),
+			Remedy: fmt.Sprintf("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No)}
+	}
+	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: time.Now()})
+	ack := verdict.Ack
+	switch {
+	case verdict.Err != nil:
+		return "", fmt.Errorf("take the message of item %d again: %w", i.No, verdict.Err)
+	case ack.Status == sale.Queued:
+		return "", nil
+	case ack.Status == sale.Duplicate:
+		return "The event is part of its sale already.", nil
+	case ack.Error != nil && ack.Error.Code == "sale_quarantined":
+		return "The event is part of its sale, which is itself in quarantine: edgegw quarantine list", nil
+	}
+	why := string(ack.Status)
+	if ack.Error != nil {
+		why = ack.Error.Error()
+	}
+	return "", &admin.Refusal{Code: "still_refused", Message: fmt.Sprintf("item %d cannot become part of a sale now either: %s", i.No, why),
+		Remedy: "Nothing was decided. Where a start is missing, it must come first; else enter it at OpenFiskal and resolve it, or discard it"}
+}
