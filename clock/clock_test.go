@@ -57,7 +57,7 @@ func TestThePolicy(t *testing.T) {
 // to synchronised.
 func TestTheEstimateOnlyMovesWithTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		offset := now.Sub(time.Now())
+		offset := time.Until(now)
 		synchronised := false
 		truth := func() time.Time { return time.Now().Add(now.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))) }
 		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return synchronised }})
@@ -100,7 +100,7 @@ func TestTheEstimateOnlyMovesWithTime(t *testing.T) {
 // since.
 func TestABootIn1970(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		offset := y70.Sub(time.Now())
+		offset := time.Until(y70)
 		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return false }})
 		<-time.After(3 * time.Hour)
 		if got := c.Now(); !got.Equal(old.Add(3*time.Hour)) || c.Quality() != Unknown {
@@ -109,7 +109,7 @@ func TestABootIn1970(t *testing.T) {
 		if now, least := c.Bounds(); !now.Equal(old.Add(3*time.Hour)) || !least.Equal(old) {
 			t.Errorf("bounds %s, %s", now, least)
 		}
-		offset = now.Sub(time.Now())
+		offset = time.Until(now)
 		if got := c.Now(); !got.Equal(now) || c.Quality() != Informative {
 			t.Errorf("set right: %s, %s", got, c.Quality())
 		}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,8 +219,7 @@ func TestNoConnection(t *testing.T) {
 	_, v := overTLS(t, sandbox.Options{}, 0)
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
+	closed := nobodyAt(t)
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(407) }))
 	defer refusing.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody answers
@@ -254,14 +254,14 @@ func TestNoConnection(t *testing.T) {
 	}{
 		{"no name server", "https://api.openfiskal.test/v1", noDNS, "dns"},
 		{"name not known", "https://api.openfiskal.invalid/v1", unknownName, "dns_no_such_name"},
-		{"refused", strings.Replace(closed.URL, "http", "https", 1), nil, "refused"},
+		{"refused", "https://" + closed, nil, "refused"},
 		{"black hole", "https://192.0.2.1/v1", hole, "timeout"},
 		{"unknown CA", v.URL(), nil, "tls_issuer"},
 		{"wrong name", v.URL(), old, "tls_name"},
 		{"no TLS at all", strings.Replace(plain.URL, "http", "https", 1), nil, "tls"},
 		{"handshake that hangs", "https://" + silent.Addr().String(), nil, "tls"},
 		{"proxy refuses", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(refusing.URL)}), "proxy_login"},
-		{"proxy is not there", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(closed.URL)}), "proxy"},
+		{"proxy is not there", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse("http://" + closed)}), "proxy"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := newClient(t, fiscal.Options{BaseURL: row.base, Transport: row.tr, Timeout: 300 * time.Millisecond}, keyRing{reg: "ofk_reg_test_1"})
@@ -395,4 +395,23 @@ func TestTransport(t *testing.T) {
 	_, err = c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
 	problem(t, err, sale.KeyRefused, "unauthorized")
 	c.CloseIdle()
+}
+
+// nobodyAt gives an address that refuses connections: bound, so that nobody else
+// gets it meanwhile, and not listened on.
+func nobodyAt(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", addr.(*syscall.SockaddrInet4).Port)
 }
