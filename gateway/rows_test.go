@@ -192,6 +192,20 @@ func (s *testSite) lookAround(t *testing.T, class sale.Class, status int, looked
 	s.words(t, class)
 }
 
+// saidOf is what a technician must find: a condition where a person is needed,
+// and the words about the device.
+var saidOf = map[sale.Class]struct{ code, words string }{
+	sale.InDoubt:         {"", "is looked up before it is sent again"},
+	sale.Throttled:       {"", "OpenFiskal asks for fewer requests (429)"},
+	sale.Transient:       {"", "OpenFiskal is out of order"},
+	sale.KeyRefused:      {"key_refused", "Enter a new key: edgegw key set pump-01"},
+	sale.RegisterUnknown: {"register_unknown", "OpenFiskal does not know the register"},
+	sale.Resolve:         {"", "is looked up before it is sent again"},
+	sale.SigningDown:     {"", "OpenFiskal cannot sign at the moment (422)"},
+	sale.Poison:          {"sale_quarantined", "is in quarantine"},
+	sale.Misconfigured:   {"misconfigured", "Check openfiskal.base_url"},
+}
+
 // words checks that the site never says it is well, and names what needs a
 // person.
 func (s *testSite) words(t *testing.T, class sale.Class) {
@@ -209,10 +223,17 @@ func (s *testSite) words(t *testing.T, class sale.Class) {
 			codes[c.Code] = true
 		}
 	}
-	want := map[sale.Class]string{sale.KeyRefused: "key_refused", sale.RegisterUnknown: "register_unknown", sale.Misconfigured: "misconfigured"}[class]
-	if want != "" && !codes[want] {
+	said := saidOf[class]
+	if said.code != "" && !codes[said.code] {
 		t.Errorf("%s: conditions are %+v", class, st.Conditions)
 	}
+	await(t, fmt.Sprintf("%s: the words %q", class, said.words), func() bool { // between two attempts it is being sent
+		x, err := s.Explain(t.Context(), "pump-01")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return said.words != "" && strings.Contains(x.Sentence, said.words)
+	})
 }
 
 // recover ends the fault, and does what a person would.

@@ -18,6 +18,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/broker/brokertest"
+	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
@@ -73,7 +74,7 @@ func newSite(t testing.TB, o sandbox.Options) *testSite {
 	s.flags = map[string]string{"site.name": "test", "data_dir": s.dir, "allow_volatile_data": "true", "mqtt.tls_listen": "127.0.0.1:0",
 		"mqtt.messages_per_second": "1000000", "http.listen": "127.0.0.1:0", "openfiskal.base_url": s.server.URL(),
 		"openfiskal.ca_file": ca, "openfiskal.requests_per_second": "100000"}
-	s.options = Options{Version: "test", Log: slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	s.options = Options{Version: "test", Clock: clock.Options{Synchronised: func() bool { return true }}, Log: slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	return s
 }
 
