@@ -121,7 +121,8 @@ func rule(i *sale.Item) string {
 }
 
 // masked gives bytes of others as text in which no card number stands: runs of
-// 13 to 19 digits with a right check digit keep their last four.
+// 13 to 19 digits with a right check digit keep their last four. No card's begins
+// with 0, and many a request id does.
 func masked(b []byte) string {
 	text := []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
 	for from := 0; from < len(text); {
@@ -129,7 +130,7 @@ func masked(b []byte) string {
 		for to < len(text) && text[to] >= '0' && text[to] <= '9' {
 			to++
 		}
-		if run := text[from:to]; len(run) >= 13 && len(run) <= 19 && luhn(run) {
+		if run := text[from:to]; len(run) >= 13 && len(run) <= 19 && run[0] != '0' && luhn(run) {
 			for i := range run[:len(run)-4] {
 				run[i] = '*'
 			}
