@@ -46,15 +46,16 @@ const (
 type Options struct {
 	Built        time.Time        // no right clock is before it; zero: when this program was built
 	Journal      time.Time        // the newest time in the journal; zero: none
+	Vouched      time.Time        // the newest one that was written while the kernel kept the clock right; zero: none
 	Wall         func() time.Time // the box's clock, which may jump; nil: time.Now
 	Synchronised func() bool      // whether the kernel's clock is kept right; nil: asks the kernel
 }
 
 // Clock is the clock of one gateway, safe for many goroutines.
 type Clock struct {
-	built, journal time.Time
-	wall           func() time.Time
-	synchronised   func() bool
+	built, journal, vouched time.Time
+	wall                    func() time.Time
+	synchronised            func() bool
 
 	mu      sync.Mutex
 	known   bool      // there is an estimate
@@ -80,7 +81,10 @@ func New(o Options) *Clock {
 	if o.Synchronised == nil {
 		o.Synchronised = kernelSynchronised
 	}
-	c := &Clock{built: o.Built, journal: o.Journal, wall: o.Wall, synchronised: o.Synchronised}
+	c := &Clock{built: o.Built, journal: o.Journal, vouched: o.Vouched, wall: o.Wall, synchronised: o.Synchronised}
+	if c.journal.After(c.built.Add(plausibleFor)) {
+		c.journal = time.Time{} // a clock wrote it that could not be right
+	}
 	c.Now()
 	return c
 }
@@ -119,19 +123,20 @@ func (c *Clock) Quality() Quality {
 }
 
 // Bounds gives the estimate and a time that has certainly passed; they are the
-// same where the kernel or OpenFiskal vouches for the estimate.
+// same where the kernel or OpenFiskal vouches for the estimate. What else stands
+// in the journal does not count here: a clock that ran ahead may have written it,
+// and OpenFiskal, which could say so, would be kept out for its certificate.
 func (c *Clock) Bounds() (now, least time.Time) {
 	c.read()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.quality == Synchronised || c.source == OpenFiskal || !c.hint.IsZero() {
+	switch {
+	case c.quality == Synchronised || !c.hint.IsZero():
 		return c.at, c.at
+	case c.vouched.After(c.built):
+		return c.at, c.vouched
 	}
-	least = c.built
-	if c.journal.After(least) && !c.journal.After(c.at) {
-		least = c.journal
-	}
-	return c.at, least
+	return c.at, c.built
 }
 
 func (c *Clock) read() (time.Time, Quality) {

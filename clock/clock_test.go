@@ -101,12 +101,12 @@ func TestTheEstimateOnlyMovesWithTime(t *testing.T) {
 func TestABootIn1970(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		offset := time.Until(y70)
-		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return false }})
+		c := New(Options{Built: b, Journal: old, Vouched: old.Add(-time.Hour), Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return false }})
 		<-time.After(3 * time.Hour)
 		if got := c.Now(); !got.Equal(old.Add(3*time.Hour)) || c.Quality() != Unknown {
 			t.Errorf("%s, %s", got, c.Quality())
 		}
-		if now, least := c.Bounds(); !now.Equal(old.Add(3*time.Hour)) || !least.Equal(old) {
+		if now, least := c.Bounds(); !now.Equal(old.Add(3*time.Hour)) || !least.Equal(old.Add(-time.Hour)) {
 			t.Errorf("bounds %s, %s", now, least)
 		}
 		offset = time.Until(now)
@@ -118,4 +118,22 @@ func TestABootIn1970(t *testing.T) {
 			t.Error("a service in 1970 was believed")
 		}
 	})
+}
+
+// A journal that a wrong clock has written, up to the day it was read, is no
+// reason to call a certificate ended; one that cannot be right says nothing.
+func TestAJournalFromTheFuture(t *testing.T) {
+	never := func() bool { return false }
+	c := New(Options{Built: b, Journal: bad, Wall: func() time.Time { return now }, Synchronised: never})
+	if at, least := c.Bounds(); at.Before(bad) || !least.Equal(b) || c.Quality() != Unknown {
+		t.Errorf("%s, at least %s, %s; want %s, at least %s", at, least, c.Quality(), bad, b)
+	}
+	c.Hint(now)
+	if s := c.State(); s.Now.Sub(now).Abs() > time.Second || s.Quality != Informative {
+		t.Errorf("after a hint: %+v", s)
+	}
+	c = New(Options{Built: b, Journal: y77, Wall: func() time.Time { return y70 }, Synchronised: never})
+	if at := c.Now(); at.Sub(b) > time.Minute {
+		t.Errorf("the estimate is %s, want the time of the build", at)
+	}
 }

@@ -143,3 +143,42 @@ func TestDevicesHearThatTheClockBecameWrong(t *testing.T) {
 		jumped.Store(true)
 	}
 }
+
+// A box that sold for a while with its clock twenty years ahead, and without
+// internet, has a journal from the future. Once its clock has been set right, by
+// hand, OpenFiskal's certificate must not count as long ended.
+func TestAJournalFromTheFutureDoesNotCostTheUplink(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	never := func() bool { return false }
+	s.options.Clock = clock.Options{Synchronised: never, Wall: func() time.Time { return time.Now().AddDate(20, 0, 0) }}
+	s.on()
+	s.sandbox.SetDown(true)
+	key := s.sandbox.MustAddRegister("reg_1")
+	cr, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: "pump-01", RegisterID: "reg_1", Key: secret.FromString(key)}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.secrets["pump-01"] = cr.Password
+	c := s.connect("pump-01", 5)
+	if err := c.Publish(topic("pump-01", "sale"), 1, 1, fmt.Sprintf(wholeEvent, "s1")); err != nil {
+		t.Fatal(err)
+	}
+	if p, _, err := c.Await(brokertest.PUBACK); err != nil || p.Code != 0 {
+		t.Fatalf("%v, code %d", err, p.Code)
+	}
+	s.off()
+	s.sandbox.SetDown(false)
+	s.options.Clock = clock.Options{Synchronised: never}
+	s.on()
+	defer s.off()
+	if got := clockCode(t, s); got != "clock_unknown" {
+		t.Errorf("before an answer the condition is %q", got)
+	}
+	c = s.connect("pump-01", 5, topic("pump-01", "receipt"))
+	if r := awaitReceipt(t, c, nil); r.State != "completed" {
+		t.Errorf("receipt %+v", r)
+	}
+	if got := clockCode(t, s); got != "clock_unsynchronised" {
+		t.Errorf("after an answer the condition is %q", got)
+	}
+}

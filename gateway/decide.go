@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"edgegw/admin"
 	"edgegw/sale"
@@ -78,7 +77,7 @@ func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) 
 	}
 	// Whoever asked may have gone: what was committed must reach the queue and
 	// the device all the same.
-	v.At = time.Now()
+	v.At = k.now()
 	register, posted, err := k.db.Decide(context.WithoutCancel(ctx), *v)
 	if err != nil {
 		return "", err
@@ -233,7 +232,7 @@ func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Rulin
 	if err != nil {
 		return "", err
 	}
-	v.At = time.Now()
+	v.At = k.now()
 	return notice, k.db.DecideMessage(ctx, *v)
 }
 
@@ -248,7 +247,7 @@ func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string,
 		return "", &admin.Refusal{Code: "device_removed", Message: fmt.Sprintf("device %s has been removed: nobody knows on which register this belongs", i.Device),
 			Remedy: fmt.Sprintf("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No)}
 	}
-	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: time.Now()})
+	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: k.now()})
 	ack := verdict.Ack
 	switch {
 	case verdict.Err != nil:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"edgegw/admin"
 	"edgegw/sale"
@@ -188,5 +187,5 @@ func (k *control) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) e
 	if _, err := k.ring.Get(id); err != nil {
 		return unknown(id)
 	}
-	return k.db.ForgetGaps(ctx, id, time.Now(), by)
+	return k.db.ForgetGaps(ctx, id, k.now(), by)
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"time"
 
 	"edgegw/relay"
 	"edgegw/sale"
@@ -12,7 +11,7 @@ import (
 
 // siteFacts gathers what the sentences say of the site as a whole.
 func (k *control) siteFacts() *siteFacts {
-	f := &siteFacts{now: time.Now(), began: k.since, uplink: relay.UplinkState{Up: true}}
+	f := &siteFacts{now: k.now().Local(), began: k.since, uplink: relay.UplinkState{Up: true}}
 	if k.relay != nil {
 		f.running, f.uplink, f.signing = true, k.relay.Uplink(), k.relay.SigningDown()
 	}

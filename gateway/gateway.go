@@ -80,7 +80,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 
 // open does what a command without a gateway needs as well.
 func open(ctx context.Context, c config.Config, o Options) (_ *control, err error) {
-	k := &control{config: c, options: o, log: o.Log, since: time.Now(), meters: newMeters()}
+	k := &control{config: c, options: o, log: o.Log, meters: newMeters()}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -95,7 +95,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if err := k.openData(); err != nil {
 		return nil, err
 	}
-	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log, Committed: k.meters.committed}); err != nil {
+	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now}); err != nil {
 		return nil, err
 	}
 	k.undo(k.db.Close)
@@ -128,11 +128,21 @@ func (k *control) openData() error {
 	return nil
 }
 
+// now is the site's estimate of the time; the box's clock as long as there is
+// none, while the journal is opened.
+func (k *control) now() time.Time {
+	if k.clock == nil {
+		return time.Now()
+	}
+	return k.clock.Now()
+}
+
 func (k *control) openClock(ctx context.Context) error {
-	last, err := k.db.LastTime(ctx)
 	o := k.options.Clock
-	o.Journal = last
+	var err error
+	o.Journal, o.Vouched, err = k.db.LastTime(ctx)
 	k.clock = clock.New(o)
+	k.since = k.clock.Now()
 	return err
 }
 

@@ -207,7 +207,7 @@ func (w *world) begin(p *power, change func(*life)) *life {
 	o := relay.Options{Operation: uuid.NewString}
 	fo := fiscal.Options{BaseURL: "https://sandbox.test/v1", Transport: cutTransport{p, w}}
 	if w.wall != nil {
-		last, err := db.LastTime(context.Background())
+		last, _, err := db.LastTime(context.Background())
 		if err != nil {
 			panic(err)
 		}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"edgegw/sale"
 )
@@ -97,7 +96,7 @@ func (db *DB) UpdateDevice(ctx context.Context, d sale.Device, what, by string) 
 		if n == 0 {
 			return ErrUnknownDevice
 		}
-		if err := t.audit(millis(time.Now()), by, what, string(d.ID), string(d.Register)); err != nil {
+		if err := t.audit(millis(db.now()), by, what, string(d.ID), string(d.Register)); err != nil {
 			return err
 		}
 		return t.cacheDevice(d.ID, d.Register, register)
@@ -122,7 +121,7 @@ func (db *DB) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) err
 		if _, err := t.exec(`DELETE FROM mqtt_session WHERE device_id = ?`, string(id)); err != nil {
 			return err
 		}
-		return t.audit(millis(time.Now()), by, "device removed", string(id), "")
+		return t.audit(millis(db.now()), by, "device removed", string(id), "")
 	})
 	if err != nil {
 		return fmt.Errorf("remove device %s: %w", id, err)
@@ -215,7 +214,7 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 				return err
 			}
 		}
-		return t.audit(millis(time.Now()), by, "register key "+string(s), string(r), fmt.Sprintf("version %d", version))
+		return t.audit(millis(db.now()), by, "register key "+string(s), string(r), fmt.Sprintf("version %d", version))
 	})
 	if err != nil {
 		return fmt.Errorf("change the key of %s: %w", r, err)
@@ -237,7 +236,7 @@ func (db *DB) ReplaceKeys(ctx context.Context, keys []sale.SealedKey, by string)
 				return err
 			}
 		}
-		return t.audit(millis(time.Now()), by, "register keys sealed anew", "", fmt.Sprintf("%d keys", len(keys)))
+		return t.audit(millis(db.now()), by, "register keys sealed anew", "", fmt.Sprintf("%d keys", len(keys)))
 	})
 	if err != nil {
 		return fmt.Errorf("seal the keys anew: %w", err)

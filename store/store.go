@@ -42,12 +42,16 @@ type Options struct {
 	// BEGIN to the end of its sync, and how many changes it held. The writer
 	// waits for it.
 	Committed func(took time.Duration, changes int)
+	// Now is what lines of the audit trail are written with where the caller gives
+	// no time; nil: the box's clock.
+	Now func() time.Time
 }
 
 // DB is the journal: one writer and a pool of readers on one file.
 type DB struct {
 	path    string
 	log     *slog.Logger
+	now     func() time.Time
 	told    func(took time.Duration, changes int) // Options.Committed
 	read    *sql.DB
 	reads   statements
@@ -72,7 +76,10 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if err := createPrivate(path); err != nil {
 		return nil, err
 	}
-	db := &DB{path: path, log: o.Log, told: o.Committed, fatal: make(chan struct{})}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	db := &DB{path: path, log: o.Log, now: o.Now, told: o.Committed, fatal: make(chan struct{})}
 	wrap := o.Disk
 	if wrap == nil {
 		wrap = func(c driver.Connector) driver.Connector { return c }
