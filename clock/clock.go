@@ -38,7 +38,12 @@ const (
 	// agree is how far the clock may be from OpenFiskal's and still be taken as
 	// it is: Date has whole seconds, and an answer takes its time.
 	agree = 5 * time.Second
-	// jump is what a clock that nobody keeps right may not do at once.
+	// late is how far the Date of an answer may lag behind a better one.
+	late = time.Minute
+	// renew is how long a hint is carried on before a worse one takes its place:
+	// crystals drift.
+	renew = time.Hour
+	// jump is what a clock that nobody keeps right may not do, at once or in steps.
 	jump = 2 * time.Minute
 )
 
@@ -64,6 +69,8 @@ type Clock struct {
 	quality Quality
 	source  Source
 	seen    time.Time // what the box's clock said then
+	base    time.Time // what a clock that nobody keeps right is measured by …
+	based   time.Time // … and when that was, with the monotonic clock
 	hint    time.Time // OpenFiskal's Date …
 	hinted  time.Time // … and when it came, with the monotonic clock
 	jumped  time.Duration
@@ -146,7 +153,7 @@ func (c *Clock) read() (time.Time, Quality) {
 	f := facts{wall: wall, synchronised: sync, built: c.built, journal: c.journal}
 	if c.known {
 		elapsed := mono.Sub(c.taken)
-		f.before, f.continued = c.quality, c.at.Add(elapsed)
+		f.before, f.continued = c.quality, c.base.Add(mono.Sub(c.based))
 		if by := wall.Sub(c.seen) - elapsed; by.Abs() > jump {
 			c.jumped, c.jumpAt = by, f.continued
 		}
@@ -155,11 +162,17 @@ func (c *Clock) read() (time.Time, Quality) {
 		f.hint = c.hint.Add(mono.Sub(c.hinted))
 	}
 	c.at, c.quality, c.source = f.judge()
+	if !c.hint.IsZero() || c.source != Wall || f.before != Informative && f.before != Synchronised {
+		c.base, c.based = c.at, mono // a clock that follows itself could go anywhere, in small steps
+	}
 	c.known, c.taken, c.seen = true, mono, wall
 	return c.at, c.quality
 }
 
 // Hint takes the Date of an answer that came over an authenticated connection.
+// It is cut to the second and was under way, so it is never ahead of the
+// service's clock: the hint that says it is latest knows best. A worse one is
+// taken where the one in use has grown old, or where the two contradict.
 func (c *Clock) Hint(date time.Time) {
 	mono := time.Now()
 	c.mu.Lock()
@@ -167,7 +180,13 @@ func (c *Clock) Hint(date time.Time) {
 	if date.Before(c.built) || date.After(c.built.Add(plausibleFor)) {
 		return // a service that does not know the time either
 	}
-	c.hint, c.hinted = date.Round(0).Add(500*time.Millisecond), mono // the middle of the second it stands for
+	if !c.hint.IsZero() {
+		age := mono.Sub(c.hinted)
+		if behind := c.hint.Add(age).Sub(date); behind >= 0 && behind < late && age < renew {
+			return
+		}
+	}
+	c.hint, c.hinted = date.Round(0), mono
 }
 
 // State is what people are told.

@@ -137,3 +137,52 @@ func TestAJournalFromTheFuture(t *testing.T) {
 		t.Errorf("the estimate is %s, want the time of the build", at)
 	}
 }
+
+// FAULTS.md F38: a clock that loses ten seconds every five is followed a little,
+// and no further.
+func TestManySmallStepsDoNotLeadAstray(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		offset := time.Until(now)
+		truth := offset
+		c := New(Options{Built: b, Journal: old, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { return false }})
+		for range 1000 {
+			<-time.After(5 * time.Second)
+			offset -= 10 * time.Second
+			if off := c.Now().Sub(time.Now().Add(truth)).Abs(); off > jump {
+				t.Fatalf("the estimate is %s off", off)
+			}
+		}
+		if s := c.State(); s.Source != Continued {
+			t.Errorf("state %+v", s)
+		}
+	})
+}
+
+// An answer that was long under way does not set the estimate back; one that
+// contradicts the last, or comes when that has grown old, does.
+func TestTheTightestHintCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		c := New(Options{Built: b, Wall: func() time.Time { return y70 }, Synchronised: func() bool { return false }})
+		truth := func() time.Time { return now.Add(time.Since(begin)) }
+		off := func(what string, want time.Duration) {
+			t.Helper()
+			if got := c.Now().Sub(truth()); got != want {
+				t.Errorf("%s: off by %s, want %s", what, got, want)
+			}
+		}
+		c.Hint(truth().Add(-3 * time.Second))
+		off("the first", -3*time.Second)
+		<-time.After(time.Second)
+		c.Hint(truth().Add(-time.Second))
+		off("a better one", -time.Second)
+		<-time.After(time.Minute)
+		c.Hint(truth().Add(-9 * time.Second))
+		off("a slow answer", -time.Second)
+		<-time.After(time.Hour)
+		c.Hint(truth().Add(-2 * time.Second))
+		off("an hour later", -2*time.Second)
+		c.Hint(truth().Add(-time.Hour))
+		off("the service's clock was set back", -time.Hour)
+	})
+}
