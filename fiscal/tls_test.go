@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -100,20 +101,155 @@ func TestCertificatesAreCheckedByTheSitesClock(t *testing.T) {
 		{"another authority in 1970", theirs, from, to, loopback, nil, "127.0.0.1", day(1970, 1), day(2027, 4), "tls_issuer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.WriteString(w, `{"id":"reg_1"}`)
-			}))
-			s.TLS = &tls.Config{Certificates: []tls.Certificate{row.signer.sign(t, row.from, row.to, row.ip, row.names...)}}
-			s.EnableHTTP2 = true
-			s.Config.ErrorLog = quietLog()
-			s.StartTLS()
-			defer s.Close()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := serveWith(t, l, connected, row.signer.sign(t, row.from, row.to, row.ip, row.names...))
 			tr := fiscal.NewTransport(fiscal.TransportOptions{RootCAs: ours.pool, Host: row.host, Bounds: func() (time.Time, time.Time) { return row.now, row.least }})
 			c := newClient(t, fiscal.Options{BaseURL: strings.Replace(s.URL, "127.0.0.1", row.host, 1) + "/v1", Transport: tr}, keyRing{"reg_1": "ofk_reg_test_1"})
 			defer c.CloseIdle()
-			_, err := c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
+			_, err = c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
 			if row.code == "" {
 				problem(t, err, sale.InDoubt, "unreadable") // it connected, and the answer is no operation
+				return
+			}
+			problem(t, err, sale.Uplink, row.code)
+		})
+	}
+}
+
+// connected answers, so that the client knows it has connected, with what is no
+// operation.
+var connected = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"reg_1"}`) })
+
+func serveWith(t *testing.T, l net.Listener, h http.Handler, c tls.Certificate) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{c}}
+	s.EnableHTTP2 = true
+	s.Config.ErrorLog = quietLog()
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// The dates of an intermediate are forgiven as those of the server: an authority
+// that was made anew after the estimate is no unknown one.
+func TestAnIntermediateFromTheFuture(t *testing.T) {
+	root := newAuthority(t)
+	day := func(m time.Month, d int) time.Time { return time.Date(2027, m, d, 0, 0, 0, 0, time.UTC) }
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "intermediate"},
+		NotBefore: day(4, 1), NotAfter: day(12, 1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, root.cert, &key.PublicKey, root.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := authority{cert: cert, key: key}.sign(t, day(3, 1), day(9, 1), net.IPv4(127, 0, 0, 1))
+	leaf.Certificate = append(leaf.Certificate, der)
+	for _, row := range []struct {
+		name  string
+		least time.Time
+		code  string
+	}{
+		{"nobody vouches for the estimate", day(1, 1), ""},
+		{"the kernel does", day(3, 15), "tls_time"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := serveWith(t, l, connected, leaf)
+			tr := fiscal.NewTransport(fiscal.TransportOptions{RootCAs: root.pool, Host: "127.0.0.1", Bounds: func() (time.Time, time.Time) { return day(3, 15), row.least }})
+			c := newClient(t, fiscal.Options{BaseURL: s.URL + "/v1", Transport: tr}, keyRing{reg: "ofk_reg_test_1"})
+			defer c.CloseIdle()
+			_, err = c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
+			if row.code == "" {
+				problem(t, err, sale.InDoubt, "unreadable")
+				return
+			}
+			problem(t, err, sale.Uplink, row.code)
+		})
+	}
+}
+
+// crypto/tls names no addresses to whoever checks the certificate: that of a
+// proxy must not stand for OpenFiskal's, and none must not mean any.
+func TestACertificateIsForTheAddressThatWasCalled(t *testing.T) {
+	a := newAuthority(t)
+	now := func() (time.Time, time.Time) { return time.Now(), time.Now() }
+	tunnel := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		up, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		down, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(down, "HTTP/1.1 200 OK\r\n\r\n")
+		var both sync.WaitGroup
+		for _, way := range [][2]net.Conn{{up, down}, {down, up}} {
+			both.Go(func() { _, _ = io.Copy(way[0], way[1]); _ = way[0].Close() })
+		}
+		both.Wait()
+	})
+	plainProxy := httptest.NewServer(tunnel)
+	t.Cleanup(plainProxy.Close)
+	listen := func(addr string) net.Listener {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	signed := func(ip net.IP, names ...string) tls.Certificate {
+		return a.sign(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), ip, names...)
+	}
+	tlsProxy := httptest.NewUnstartedServer(tunnel)
+	tlsProxy.TLS = &tls.Config{Certificates: []tls.Certificate{signed(net.IPv4(127, 0, 0, 1))}}
+	tlsProxy.Config.ErrorLog = quietLog()
+	tlsProxy.StartTLS()
+	t.Cleanup(tlsProxy.Close)
+	right := serveWith(t, listen("127.0.0.2:0"), connected, signed(net.IPv4(127, 0, 0, 2)))
+	named := serveWith(t, listen("127.0.0.1:0"), connected, signed(nil, "localhost"))
+	wrong := serveWith(t, listen("127.0.0.2:0"), connected, signed(net.IPv4(127, 0, 0, 1)))
+	for _, row := range []struct {
+		name, base, host, proxy string
+		code                    string
+	}{
+		{"an address", right.URL, "127.0.0.2", "", ""},
+		{"an address by a proxy", right.URL, "127.0.0.2", plainProxy.URL, ""},
+		{"a name by a proxy that is called by its address", strings.Replace(named.URL, "127.0.0.1", "localhost", 1), "localhost", tlsProxy.URL, ""},
+		{"the certificate of the proxy's address", wrong.URL, "127.0.0.2", plainProxy.URL, "tls_name"},
+		{"no host given", right.URL, "", "", "tls_name"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := fiscal.TransportOptions{RootCAs: a.pool, Host: row.host, Bounds: now}
+			if row.proxy != "" {
+				u, err := url.Parse(row.proxy)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Proxy = u
+			}
+			c := newClient(t, fiscal.Options{BaseURL: row.base + "/v1", Transport: fiscal.NewTransport(o)}, keyRing{reg: "ofk_reg_test_1"})
+			defer c.CloseIdle()
+			_, err := c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
+			if row.code == "" {
+				problem(t, err, sale.InDoubt, "unreadable")
 				return
 			}
 			problem(t, err, sale.Uplink, row.code)

@@ -61,8 +61,8 @@ func NewTransport(o TransportOptions) *http.Transport {
 }
 
 // verify checks the other side's certificate by the site's estimate of the time.
-// Where nobody vouches for that, a chain that fails for its dates alone is
-// looked at once more, at the earliest moment at which all of it was valid, or
+// Where nobody vouches for that, a chain that fails is looked at once more (what
+// passes then has failed for its dates alone), at the earliest moment at which all of it was valid, or
 // the last time that has certainly passed: a box that boots in 1970, or whose
 // clock has been set to 2077, must not lose its uplink for that. What this gives
 // up: until the clock is believed again, a certificate that ended after that
@@ -83,11 +83,13 @@ func (o TransportOptions) verify(cs tls.ConnectionState) error {
 		}
 	}
 	if opts.DNSName == "" { // crypto/tls names no addresses
-		opts.DNSName = o.expectedAddress(cs.PeerCertificates[0])
+		opts.DNSName = o.expectedAddress()
+	}
+	if opts.DNSName == "" { // or any name would do
+		return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: x509.HostnameError{Certificate: cs.PeerCertificates[0]}}
 	}
 	_, err := cs.PeerCertificates[0].Verify(opts)
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired && !least.Equal(now) {
+	if err != nil && !least.Equal(now) {
 		opts.CurrentTime = valid
 		_, err = cs.PeerCertificates[0].Verify(opts)
 	}
@@ -98,9 +100,11 @@ func (o TransportOptions) verify(cs tls.ConnectionState) error {
 }
 
 // expectedAddress gives the address that a certificate must be for where the
-// other side was not called by a name: OpenFiskal's, or the proxy's.
-func (o TransportOptions) expectedAddress(c *x509.Certificate) string {
-	if o.Proxy != nil && net.ParseIP(o.Proxy.Hostname()) != nil && c.VerifyHostname(o.Host) != nil {
+// other side was not called by a name: OpenFiskal's where it is known by one, and
+// only else the proxy's, if TLS is spoken with that. Where both are addresses the
+// proxy must be given by name, or its certificate could stand for OpenFiskal's.
+func (o TransportOptions) expectedAddress() string {
+	if net.ParseIP(o.Host) == nil && o.Proxy != nil && o.Proxy.Scheme == "https" {
 		return o.Proxy.Hostname()
 	}
 	return o.Host
