@@ -23,9 +23,13 @@ const (
 	codeTLS           = "tls"
 	codeProxy         = "proxy"
 	codeProxyLogin    = "proxy_login"
+	codeNoProxy       = "proxy_unreachable"
 	codeTLSName       = "tls_name"
 	codeTLSIssuer     = "tls_issuer"
 	codeTLSTime       = "tls_time"
+	codeTLSTimeout    = "tls_timeout"
+	codeTLSVersion    = "tls_version"
+	codeTLSMissing    = "tls_missing"
 	codeNoSuchName    = "dns_no_such_name"
 	codeTimeout       = "timeout"
 	codeCut           = "cut"
@@ -170,8 +174,10 @@ func connectCode(err error, op *net.OpError, inHandshake bool) string {
 		return codeCancelled
 	case errors.As(err, &proxy) && proxy.status == http.StatusProxyAuthRequired:
 		return codeProxyLogin
-	case errors.As(err, &proxy) || op != nil && op.Op == "proxyconnect":
+	case errors.As(err, &proxy), op != nil && op.Op == "proxyconnect" && isTLS(err):
 		return codeProxy
+	case op != nil && op.Op == "proxyconnect":
+		return codeNoProxy
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return codeNoSuchName
 	case errors.As(err, &dns):
@@ -182,15 +188,18 @@ func connectCode(err error, op *net.OpError, inHandshake bool) string {
 		return tlsCode(err)
 	case timedOut(err) && !inHandshake:
 		return codeTimeout
+	case timedOut(err):
+		return codeTLSTimeout
 	case inHandshake:
-		return codeTLS
+		return tlsCode(err)
 	}
 	return codeUnreachable
 }
 
-// tlsCode tells what is wrong with the other side's certificate.
+// tlsCode tells what is wrong with the other side.
 func tlsCode(err error) string {
 	var (
+		record  tls.RecordHeaderError
 		name    x509.HostnameError
 		issuer  x509.UnknownAuthorityError
 		invalid x509.CertificateInvalidError
@@ -202,6 +211,10 @@ func tlsCode(err error) string {
 		return codeTLSIssuer
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return codeTLSTime
+	case errors.As(err, &record):
+		return codeTLSMissing // its first bytes are no TLS
+	case strings.Contains(err.Error(), "protocol version"): // of an alert, or ours: there is no type for it
+		return codeTLSVersion
 	}
 	return codeTLS
 }

@@ -228,8 +228,8 @@ func hostOf(location string) string {
 }
 
 // retryAfter reads Retry-After in seconds or as a date, clamped to 0…1 h;
-// nonsense counts as absent. A date is measured against the answer's own Date
-// where it has one: a site has no clock to rely on.
+// nonsense counts as absent. A date is measured against the answer's own Date,
+// and without one it says nothing: a site has no clock to rely on.
 func retryAfter(h http.Header) time.Duration {
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	if v == "" {
@@ -248,7 +248,7 @@ func retryAfter(h http.Header) time.Duration {
 	}
 	now, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
-		now = time.Now()
+		return 0
 	}
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }

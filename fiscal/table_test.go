@@ -50,7 +50,8 @@ func TestRetryAfter(t *testing.T) {
 		{"Sun, 22 Nov 2026 08:31:30 GMT", "Sun, 22 Nov 2026 08:31:00 GMT", 30 * time.Second},
 		{"Sun, 22 Nov 2026 08:30:30 GMT", "Sun, 22 Nov 2026 08:31:00 GMT", 0},
 		{"Mon, 23 Nov 2026 08:31:00 GMT", "Sun, 22 Nov 2026 08:31:00 GMT", time.Hour},
-		{"Sun, 22 Nov 2226 08:31:00 GMT", "nonsense", time.Hour},
+		{"Sun, 22 Nov 2226 08:31:00 GMT", "nonsense", 0},
+		{"Sun, 22 Nov 2026 08:31:30 GMT", "", 0},
 	} {
 		h := http.Header{"Retry-After": {row.value}, "Date": {row.date}}
 		if got := retryAfter(h); got != row.want {

@@ -269,7 +269,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 		tr := fiscal.NewTransport(fiscal.TransportOptions{RootCAs: a.pool, Host: "127.0.0.1", Bounds: bounds})
 		c := newClient(t, fiscal.Options{BaseURL: s.URL + "/v1", Transport: tr}, keyRing{"reg_1": "ofk_reg_test_1"})
 		_, err := c.Do(t.Context(), call(sale.StepStart, newUUID(), "x/1"))
-		problem(t, err, sale.Uplink, "tls")
+		problem(t, err, sale.Uplink, "tls_version")
 	}
 }
 

@@ -238,10 +238,15 @@ func TestNoConnection(t *testing.T) {
 	noDNS.DialContext = (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no name server")
 	}}}).DialContext
+	names := newNameServer(t)
 	unknownName := fiscal.NewTransport(fiscal.TransportOptions{})
-	unknownName.DialContext = func(context.Context, string, string) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "api.openfiskal.invalid", IsNotFound: true}}
-	}
+	unknownName.DialContext = names.dialer().DialContext
+	sick := newNameServer(t)
+	sick.set("", rcodeFailure)
+	sickDNS := fiscal.NewTransport(fiscal.TransportOptions{})
+	sickDNS.DialContext = sick.dialer().DialContext
+	denying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }))
+	defer denying.Close()
 	hole := fiscal.NewTransport(fiscal.TransportOptions{})
 	hole.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 	old := transportFor(t, v)
@@ -253,15 +258,17 @@ func TestNoConnection(t *testing.T) {
 		code string
 	}{
 		{"no name server", "https://api.openfiskal.test/v1", noDNS, "dns"},
-		{"name not known", "https://api.openfiskal.invalid/v1", unknownName, "dns_no_such_name"},
+		{"name not known", "https://api.openfiskal.test/v1", unknownName, "dns_no_such_name"},
+		{"name server out of order", "https://api.openfiskal.test/v1", sickDNS, "dns"},
 		{"refused", "https://" + closed, nil, "refused"},
 		{"black hole", "https://192.0.2.1/v1", hole, "timeout"},
 		{"unknown CA", v.URL(), nil, "tls_issuer"},
 		{"wrong name", v.URL(), old, "tls_name"},
-		{"no TLS at all", strings.Replace(plain.URL, "http", "https", 1), nil, "tls"},
-		{"handshake that hangs", "https://" + silent.Addr().String(), nil, "tls"},
-		{"proxy refuses", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(refusing.URL)}), "proxy_login"},
-		{"proxy is not there", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse("http://" + closed)}), "proxy"},
+		{"no TLS at all", strings.Replace(plain.URL, "http", "https", 1), nil, "tls_missing"},
+		{"handshake that hangs", "https://" + silent.Addr().String(), nil, "tls_timeout"},
+		{"proxy refuses", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(denying.URL)}), "proxy"},
+		{"proxy wants a login", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse(refusing.URL)}), "proxy_login"},
+		{"proxy is not there", v.URL(), fiscal.NewTransport(fiscal.TransportOptions{Proxy: parse("http://" + closed)}), "proxy_unreachable"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c := newClient(t, fiscal.Options{BaseURL: row.base, Transport: row.tr, Timeout: 300 * time.Millisecond}, keyRing{reg: "ofk_reg_test_1"})

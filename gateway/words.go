@@ -307,22 +307,29 @@ func (s *siteFacts) registerSentence(name string, r *registerFacts) string {
 type uplinkWord struct{ why, do string }
 
 var uplinks = map[string]uplinkWord{
-	"dns":              {"the name of its host cannot be resolved", "Check the site's internet connection and its name server (DNS)"},
-	"refused":          {"its host refuses the connection", "Check openfiskal.base_url and the site's firewall"},
-	"unreachable":      {"there is no way to its host", "Check the site's internet connection: cable, router, SIM card"},
-	"timeout":          {"its host does not answer in time", "Check the site's internet connection, and whether a firewall drops what goes out"},
-	"tls":              {"no TLS connection that can be trusted comes about", "Check the clock of this machine, and openfiskal.ca_file where the site's network opens TLS"},
-	"dns_no_such_name": {"the name of its host is not known", "Check openfiskal.base_url, and the name server (DNS) of the site's network"},
-	"tls_name":         {"whoever answers there has another name in its certificate", "A login page or a firewall of the network may stand in between; check openfiskal.base_url"},
-	"tls_issuer":       {"whoever answers there shows a certificate that nobody trusted has signed", "A firewall that opens TLS stands in between, or openfiskal.ca_file is missing or wrong"},
-	"tls_time":         {"the certificate shown there is not valid at this time", "Check the clock of this machine; if it is right, tell OpenFiskal's support"},
-	"proxy_login":      {"the proxy wants a name and a password", "Put them into openfiskal.proxy"},
-	"proxy":            {"the proxy does not let it through", "Check openfiskal.proxy and the proxy itself"},
-	"captive_portal":   {"a login page of the network stands in between", "Log in to the site's network, or have its owner let this machine through"},
+	"dns":               {"the name of its host cannot be resolved", "Check the site's internet connection and its name server (DNS)"},
+	"refused":           {"its host refuses the connection", "Check openfiskal.base_url and the site's firewall"},
+	"unreachable":       {"there is no way to its host", "Check the site's internet connection: cable, router, SIM card"},
+	"timeout":           {"its host does not answer in time", "Check the site's internet connection, and whether a firewall drops what goes out"},
+	"tls":               {"no TLS connection that can be trusted comes about", "Check the clock of this machine, and openfiskal.ca_file where the site's network opens TLS"},
+	"dns_no_such_name":  {"the name of its host is not known", "Check openfiskal.base_url, and the name server (DNS) of the site's network"},
+	"tls_name":          {"whoever answers there has another name in its certificate", "A login page or a firewall of the network may stand in between; check openfiskal.base_url"},
+	"tls_issuer":        {"whoever answers there shows a certificate that nobody trusted has signed", "A firewall that opens TLS stands in between, or openfiskal.ca_file is missing or wrong"},
+	"tls_time":          {"the certificate shown there is not valid at this time", "Check the clock of this machine; if it is right, tell OpenFiskal's support"},
+	"tls_timeout":       {"its host takes the connection and does not go on to TLS", "Check the site's internet connection, and whether a firewall of its network holds back TLS"},
+	"tls_version":       {"whoever answers there speaks no TLS from 1.2 on", "A firewall that opens TLS may stand in between; check openfiskal.base_url"},
+	"tls_missing":       {"whoever answers there does not speak TLS", "A login page of the network may stand in between; check the port in openfiskal.base_url"},
+	"proxy_unreachable": {"the proxy itself cannot be reached", "Check openfiskal.proxy, and whether the proxy runs"},
+	"proxy_login":       {"the proxy wants a name and a password", "Put them into openfiskal.proxy"},
+	"proxy":             {"the proxy does not let it through", "Check openfiskal.proxy and the proxy itself"},
+	"captive_portal":    {"a login page of the network stands in between", "Log in to the site's network, or have its owner let this machine through"},
 }
 
 func uplinkWords(u relay.UplinkState) uplinkWord {
 	if w, known := uplinks[u.Problem]; known {
+		if _, said, ok := strings.Cut(u.Detail, "x509: "); ok { // which name, or which dates and by which clock
+			w.why += " (" + said + ")"
+		}
 		return w
 	}
 	return uplinkWord{cmp.Or(u.Detail, u.Problem, "the cause is not known"), "Check the site's internet connection"}
