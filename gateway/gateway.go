@@ -211,7 +211,7 @@ func (k *control) openFiscal() error {
 		to.Proxy = proxy
 		transport = fiscal.NewTransport(to)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.clock.Hint}, k.ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.answered}, k.ring)
 	if err != nil {
 		return fmt.Errorf("openfiskal.base_url: %w", err)
 	}
@@ -226,6 +226,15 @@ func hostOf(base string) string {
 		return ""
 	}
 	return u.Hostname()
+}
+
+// answered takes the Date of an answer of OpenFiskal. Whoever asked, a queue, a
+// technician or the check of keys: the uplink need not wait for its next probe.
+func (k *control) answered(date time.Time) {
+	k.clock.Hint(date)
+	if k.relay != nil && !k.relay.Uplink().Up {
+		k.relay.LinkUp()
+	}
 }
 
 // proxyURL reads openfiskal.proxy: a URL, or one of its words. The system's

@@ -108,11 +108,18 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 // watchLink tries the uplink at once when the box's network comes up. Without the
 // kernel's help the probe's own back-off finds out, within a minute.
 func (g *Gateway) watchLink(ctx context.Context) error {
-	if err := watchLink(ctx, g.relay.LinkUp); err != nil {
+	if err := watchLink(ctx, g.linkUp); err != nil {
 		g.log.Info("the box's network is not watched; the uplink is tried from time to time", "cause", err)
 		<-ctx.Done()
 	}
 	return nil
+}
+
+// linkUp tries the uplink at once. Kept-alive connections may lead over a link or
+// from an address that is gone, so a new one is made.
+func (g *Gateway) linkUp() {
+	g.fiscal.CloseIdle()
+	g.relay.LinkUp()
 }
 
 // clockLook is how often the box's clock is compared with the time that has

@@ -343,3 +343,36 @@ func TestNoKeyInClear(t *testing.T) {
 		t.Error("there is no log to search")
 	}
 }
+
+// Any answer ends the wait for the uplink, whoever asked: a technician who adds a
+// device has just shown that OpenFiskal can be reached. So does a link that comes
+// up.
+func TestTheUplinkIsTriedAtOnce(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		kick func(s *testSite)
+	}{
+		{"a key was checked", func(s *testSite) { s.add("pump-02") }},
+		{"a link came up", func(s *testSite) { s.linkUp() }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newSite(t, sandbox.Options{})
+			s.options.Jitter = func(time.Duration) time.Duration { return time.Hour } // by itself it would take that long
+			s.on()
+			defer s.off()
+			s.add("pump-01")
+			s.sandbox.SetDown(true)
+			s.fiscal.CloseIdle() // so that the sale cannot be sent, and is not in doubt
+			c := s.connect("pump-01", 5, topic("pump-01", "receipt"))
+			if err := c.Publish(topic("pump-01", "sale"), 1, 1, fmt.Sprintf(wholeEvent, "s1")); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the uplink to be seen down", func() bool { return !s.relay.Uplink().Up })
+			s.sandbox.SetDown(false)
+			row.kick(s)
+			if r := awaitReceipt(t, c, nil); r.State != "completed" {
+				t.Errorf("receipt %+v", r)
+			}
+		})
+	}
+}
