@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"edgegw/admin"
 	"edgegw/sale"
@@ -19,6 +20,8 @@ func (k *control) Decide(ctx context.Context, d admin.Decision, by string) (admi
 	if f := d.Check(); f != nil {
 		return admin.DecisionResult{}, f
 	}
+	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
+	defer cancel()
 	i, err := k.item(ctx, d.ID)
 	if err != nil {
 		return admin.DecisionResult{}, err
@@ -43,6 +46,9 @@ func (k *control) Decide(ctx context.Context, d admin.Decision, by string) (admi
 	return admin.DecisionResult{ID: strconv.FormatInt(i.No, 10), DeviceID: i.Device, RegisterID: i.Register, SaleID: i.SaleID,
 		Decision: v.Decision, Operation: v.Operation, Adopted: v.Answer != nil, Notice: notice}, nil
 }
+
+// decisionLimit bounds one decision with its look-up at OpenFiskal.
+const decisionLimit = time.Minute
 
 // mayDecide refuses what the item does not allow.
 func mayDecide(i *sale.Item, d sale.Decision) error {
@@ -83,8 +89,11 @@ func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) 
 		return "", err
 	}
 	if k.relay != nil {
+		k.relay.Follow() // an adopted answer may be unsigned still
 		k.relay.Kick(register)
-		k.relay.Wake(register)
+		if i.Blocking {
+			k.relay.Wake(register) // else it may be waiting as long as OpenFiskal has asked it to
+		}
 	}
 	if k.running != nil && posted != "" {
 		k.running.broker.Deliver(posted)
@@ -107,7 +116,7 @@ func (k *control) resolve(ctx context.Context, i *sale.Item, v *sale.Ruling) (no
 	operation := cmp.Or(v.Operation, i.Operation)
 	a, err := k.find(ctx, i, operation, named)
 	if err == nil || errors.As(err, new(*sale.Problem)) {
-		if err := k.ownedBy(ctx, i, operation, a.ExternalID); err != nil {
+		if err := k.ownedBy(ctx, i, operation); err != nil {
 			return "", err
 		}
 	}
@@ -154,22 +163,15 @@ func (k *control) find(ctx context.Context, i *sale.Item, operation string, name
 	return k.fiscal.Find(ctx, c, func(op string) bool { return foreign[op] })
 }
 
-// ownedBy refuses an operation that stands for another sale of this site: by
-// the name it bears at OpenFiskal, or by an earlier decision.
-func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation, externalID string) error {
-	for _, id := range []string{i.SaleID, externalID} {
-		if id == "" {
-			continue
-		}
-		sales, err := k.db.Sales(ctx, store.SaleFilter{SaleID: id, Limit: mostOthers})
-		if err != nil {
-			return err
-		}
-		for _, s := range sales {
-			if s.Operation == operation && (s.Device != i.Device || s.SaleID != i.SaleID) {
-				return another(operation, s.SaleID, string(s.Device))
-			}
-		}
+// ownedBy refuses an operation that stands for another sale of this site: made
+// for it, or named for it by an earlier decision.
+func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation string) error {
+	owner, err := k.db.OwnerOf(ctx, operation)
+	if err == nil && (owner.Device != i.Device || owner.SaleID != i.SaleID) {
+		return another(operation, owner.SaleID, string(owner.Device))
+	}
+	if err != nil && !errors.Is(err, sale.ErrNone) {
+		return err
 	}
 	items, err := k.db.Items(ctx, store.ItemFilter{Limit: mostOthers})
 	for _, o := range items {
@@ -214,7 +216,10 @@ func behindAnother(i *sale.Item, operation string) string {
 func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
 	k.deciding.Lock()
 	defer k.deciding.Unlock()
-	ctx = context.WithoutCancel(ctx) // what is accepted is to be recorded, whoever has gone
+	// What is accepted is to be recorded, whoever has gone; but nobody waits for
+	// ever for a journal that is busy.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), decisionLimit)
+	defer cancel()
 	now, err := k.db.Items(ctx, store.ItemFilter{No: i.No})
 	if err != nil {
 		return "", err
@@ -247,7 +252,7 @@ func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string,
 		return "", &admin.Refusal{Code: "device_removed", Message: fmt.Sprintf("device %s has been removed: nobody knows on which register this belongs", i.Device),
 			Remedy: fmt.Sprintf("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No)}
 	}
-	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: k.now()})
+	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: k.now(), Again: true})
 	ack := verdict.Ack
 	switch {
 	case verdict.Err != nil:

@@ -3,12 +3,14 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"edgegw/admin"
 	"edgegw/sale"
+	"edgegw/secret"
 	"edgegw/store"
 )
 
@@ -120,11 +122,15 @@ func rule(i *sale.Item) string {
 	return words
 }
 
-// masked gives bytes of others as text in which no card number stands: runs of
+// keysIn finds what looks like an OpenFiskal key: it may stand in a message by
+// mistake, and is shown nowhere (CONTRACT.md promise 6).
+var keysIn = regexp.MustCompile(`(?i)ofk_[a-z]+_[a-z0-9_-]{8,}`)
+
+// masked gives bytes of others as text in which no key and no card number stands: runs of
 // 13 to 19 digits with a right check digit keep their last four. No card's begins
 // with 0, and many a request id does.
 func masked(b []byte) string {
-	text := []byte(strings.ToValidUTF8(string(b), "\uFFFD"))
+	text := keysIn.ReplaceAll([]byte(strings.ToValidUTF8(string(b), "\uFFFD")), []byte(secret.Redacted))
 	for from := 0; from < len(text); {
 		to := from
 		for to < len(text) && text[to] >= '0' && text[to] <= '9' {

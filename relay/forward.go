@@ -72,10 +72,8 @@ func (r *Relay) Kick(id sale.RegisterID) {
 }
 
 // Wake says that what blocked the register's queue may have ended: a new key,
-// a decision. A decision may also have adopted an answer whose fiscal state is
-// pending.
+// a decision.
 func (r *Relay) Wake(id sale.RegisterID) {
-	r.follow()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q := r.queues[id]; q != nil {
@@ -504,7 +502,7 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 			r.signingBack()
 		}
 		if o.Call.Step.Ends() && o.Answer.FiscalState == sale.FiscalPending {
-			r.follow()
+			r.Follow()
 		}
 		if posted != "" {
 			r.o.Posted(posted)

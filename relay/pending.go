@@ -23,8 +23,9 @@ type poll struct {
 	next     time.Time
 }
 
-// follow says that a fiscal state may be pending that was not before.
-func (r *Relay) follow() {
+// Follow says that a fiscal state may be pending that was not before: of an
+// answer that a person has adopted, too.
+func (r *Relay) Follow() {
 	select {
 	case r.pending <- struct{}{}:
 	default:

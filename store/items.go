@@ -104,6 +104,22 @@ func (db *DB) messageItems(ctx context.Context, f ItemFilter) (items []sale.Item
 	return items, err
 }
 
+// OwnerOf gives the sale that an operation stands for, by the id that was made
+// for it or the one that the service or a person has named; sale.ErrNone if none
+// does. It looks at every sale: for a person's decision, not for a queue.
+func (db *DB) OwnerOf(ctx context.Context, operation string) (s Sale, err error) {
+	err = sale.ErrNone
+	failed := db.query(ctx, `SELECT d.device_id, o.ref FROM event o JOIN device d ON d.no = o.device LEFT JOIN sale s ON s.no = o.no
+		WHERE o.ref IS NOT NULL AND (o.operation = ?1 OR s.operation = ?1) LIMIT 1`, func(scan func(...any) error) error {
+		err = nil
+		return scan(&s.Device, &s.SaleID)
+	}, operation)
+	if failed != nil {
+		err = fmt.Errorf("look for the sale of an operation: %w", failed)
+	}
+	return s, err
+}
+
 // DecideMessage records a person's decision about a message. What a retry does
 // is the caller's: the message has been accepted again by then.
 func (db *DB) DecideMessage(ctx context.Context, v sale.Ruling) error {
