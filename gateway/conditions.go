@@ -85,14 +85,9 @@ func (k *control) serviceSide(b *health.Board, s *admin.Status) {
 
 // evidence raises what waits for somebody in the journal, beside the queues.
 func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s *admin.Status) error {
-	open, err := k.db.Items(ctx, store.ItemFilter{Open: true})
-	if err != nil {
+	var err error
+	if f.messages, err = k.db.Items(ctx, store.ItemFilter{Open: true, Messages: true, Limit: mostMessages}); err != nil {
 		return err
-	}
-	for _, i := range open {
-		if i.Register == "" {
-			f.messages = append(f.messages, i)
-		}
 	}
 	// Money may have been taken that no sale stands for.
 	if len(f.messages) > 0 {
@@ -107,6 +102,10 @@ func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s
 	}
 	return k.fiscalCondition(ctx, b, f.now)
 }
+
+// mostMessages bounds how many are looked at for whose register is not up to
+// date.
+const mostMessages = 1000
 
 // gapConditions raises events that devices counted and never reported.
 func (k *control) gapConditions(ctx context.Context, b *health.Board) error {
@@ -232,7 +231,12 @@ func sentenceOf(more, do string) string {
 // quarantineCondition raises sales that wait for a decision. One that its queue
 // waits for is queue_blocked.
 func (s *siteFacts) quarantineCondition(b *health.Board, r *registerFacts) {
-	if r.Quarantined == 0 || r.Blocker != 0 && r.Quarantined == 1 || len(r.items) == 0 {
+	if r.Quarantined == 0 || r.Blocker != 0 && r.Quarantined == 1 {
+		return
+	}
+	if len(r.items) == 0 { // they could not be read: that there are some must be said all the same
+		b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: s.began,
+			Title: fmt.Sprintf("%s: %s", r.name(), count(r.Quarantined, "sale is in quarantine", "sales are in quarantine")), Remedy: "Look at them and decide: edgegw quarantine list"})
 		return
 	}
 	newest, oldest := &r.items[0], &r.items[len(r.items)-1]

@@ -85,6 +85,42 @@ func TestNoKeyIsShownOfAnItem(t *testing.T) {
 	}
 }
 
+// A key that OpenFiskal has refused is told of before a sale waits for it.
+func TestARefusedKeyIsToldBeforeASaleWaits(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	defer s.off()
+	s.add("pump-01")
+	s.add("pump-02")
+	if err := s.ring.SetKeyState(t.Context(), "reg_pump-01", 1, sale.KeyStateRefused, "test"); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Status(t.Context())
+	if err != nil || !hasCondition(st, "key_refused") || !strings.Contains(st.Sentence, "pump-01: OpenFiskal refuses its key") || !strings.Contains(st.Sentence, "edgegw key set pump-01") {
+		t.Errorf("%q, %+v, %v", st.Sentence, st.Conditions, err)
+	}
+}
+
+// However many sales are in quarantine, a message that could not become one is
+// not forgotten behind them.
+func TestAMessageIsToldBehindAHundredSales(t *testing.T) {
+	s, c := quarantineSite(t, "step_over")
+	defer s.off()
+	s.add("pump-02")
+	other := s.connect("pump-02", 5)
+	if err := other.Publish(topic("pump-02", "sale"), 1, 1, `{"sale_id":"odd"}`); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the message", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Refused == 1 })
+	s.sandbox.Inject(sandbox.Fault{Register: "reg_pump-01", Step: sandbox.StepStart, Action: sandbox.Answer, Status: 400})
+	for i := range 101 {
+		report(t, c, uint16(i+1), "sale", fmt.Sprintf(wholeEvent, fmt.Sprint("s", i)))
+	}
+	await(t, "a hundred in quarantine", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Quarantined == 101 })
+	if st, err := s.Status(t.Context()); err != nil || !hasCondition(st, "messages_refused") || strings.Contains(st.Sentence, "up to date") {
+		t.Errorf("%q, %v", st.Sentence, err)
+	}
+}
+
 // A decision about a sale that the queue has stepped over does not cut short
 // what OpenFiskal has asked the queue to wait.
 func TestADecisionDoesNotCutAWaitShort(t *testing.T) {

@@ -53,8 +53,17 @@ func (k *control) keyFact(ctx context.Context, r *registerFacts) keyFact {
 		return keyMissing
 	case k.sealedAway(ctx, r.Register):
 		return keySealed
+	case k.refused(r.Register):
+		return keyRefused
 	}
 	return keyThere
+}
+
+// refused reports whether OpenFiskal refused the register's key when it was last
+// asked: nobody should find out with the next sale.
+func (k *control) refused(r sale.RegisterID) bool {
+	info, err := k.ring.KeyInfo(r)
+	return err == nil && info.State == sale.KeyStateRefused
 }
 
 func (k *control) keyless(r sale.RegisterID) bool {

@@ -46,7 +46,8 @@ type keyFact uint8
 const (
 	keyThere keyFact = iota
 	keyMissing
-	keySealed // it cannot be opened
+	keySealed  // it cannot be opened
+	keyRefused // OpenFiskal refused it when it was last asked
 )
 
 // cause is what stands in the way of a register's sales.
@@ -75,6 +76,9 @@ func (s *siteFacts) cause(r *registerFacts, its string) cause {
 			do: "Enter it: " + r.setKey(), more: "The back office has it"}
 	case !r.BlockedSince.IsZero():
 		return s.blocked(r, its)
+	case r.key == keyRefused && r.Idle:
+		return cause{code: "key_refused", since: s.began, why: "OpenFiskal refuses " + its + " key",
+			do: "Enter a new key: " + r.setKey(), more: "The back office makes it; the old one is tried again every 15 minutes"}
 	}
 	return s.passing(r)
 }

@@ -16,6 +16,7 @@ type ItemFilter struct {
 	Device   sale.DeviceID
 	Register sale.RegisterID // sales only
 	Open     bool            // undecided ones only
+	Messages bool            // no sales
 	Limit    int             // 0: 100
 }
 
@@ -25,9 +26,12 @@ func (db *DB) Items(ctx context.Context, f ItemFilter) ([]sale.Item, error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	items, err := db.saleItems(ctx, f)
-	if err != nil {
-		return nil, fmt.Errorf("list the quarantine: %w", err)
+	var items []sale.Item
+	if !f.Messages {
+		var err error
+		if items, err = db.saleItems(ctx, f); err != nil {
+			return nil, fmt.Errorf("list the quarantine: %w", err)
+		}
 	}
 	if f.Register == "" {
 		messages, err := db.messageItems(ctx, f)
