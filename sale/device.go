@@ -28,6 +28,16 @@ const (
 	KeyStateRetired    KeyState = "retired"    // replaced
 )
 
+// What the vault keeps beside register keys, under names that no register can
+// have: one transaction seals all of it anew.
+const (
+	// PlatformKey is the site's platform key, where an operator chose the
+	// server-side topology (CONTRACT.md section 4).
+	PlatformKey RegisterID = "@platform"
+	// BundleKey opens bundles that were encrypted for this box.
+	BundleKey RegisterID = "@bundle"
+)
+
 // SealedKey is a register key as the store holds it: never in clear.
 type SealedKey struct {
 	Register RegisterID

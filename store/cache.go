@@ -47,7 +47,7 @@ func (c *cache) read(t *tx, next *int64) error {
 	if err != nil {
 		return err
 	}
-	err = t.query(`SELECT r.register_id, r.no, q.tail FROM register r JOIN queue q ON q.register = r.no`,
+	err = t.query(`SELECT r.register_id, r.no, coalesce(q.tail, 0) FROM register r LEFT JOIN queue q ON q.register = r.no`,
 		func(row []driver.Value) error {
 			id, no := sale.RegisterID(row[0].(string)), row[1].(int64)
 			c.registers[id], c.names[no], c.tails[no] = no, id, row[2].(int64)

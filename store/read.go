@@ -182,6 +182,6 @@ func (db *DB) Attempts(ctx context.Context, r sale.RegisterID) (list []TriedInVa
 // HasRegister reports whether the site knows the register.
 func (db *DB) HasRegister(ctx context.Context, r sale.RegisterID) (bool, error) {
 	var n int
-	err := db.queryOne(ctx, `SELECT count(*) FROM register WHERE register_id = ?`, []any{string(r)}, &n)
+	err := db.queryOne(ctx, `SELECT count(*) FROM register r JOIN queue q ON q.register = r.no WHERE r.register_id = ?`, []any{string(r)}, &n)
 	return n > 0, err
 }
