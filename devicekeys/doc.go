@@ -23,6 +23,8 @@ import (
 type Rows interface {
 	Devices(ctx context.Context) ([]sale.Device, error)
 	AddDevice(ctx context.Context, d sale.Device, by string) error
+	// AddDeviceWithKey adds both or none.
+	AddDeviceWithKey(ctx context.Context, d sale.Device, k sale.SealedKey, by string) error
 	UpdateDevice(ctx context.Context, d sale.Device, what, by string) error
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 
@@ -46,7 +48,7 @@ var (
 	ErrRefused    = errors.New("login refused")
 	ErrExists     = errors.New("there is one already")
 	ErrNoKEK      = errors.New("there is no key-encryption key")
-	ErrKEKMissing = errors.New("register keys are stored, but the key-encryption key they were sealed with is missing")
+	ErrKEKMissing = errors.New("the key-encryption key is missing")
 	ErrWrongKEK   = errors.New("sealed with another key-encryption key")
 	ErrSealBroken = errors.New("the sealed register key is damaged or belongs to another register")
 )

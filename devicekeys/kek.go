@@ -68,52 +68,119 @@ func (s Source) Warning() string {
 		"not a stolen box; keep a copy of it elsewhere, because without it every register key must be entered again"
 }
 
-// KEKOptions says where LoadKEK may find a KEK.
+// KEKSource is a place where a KEK may be kept. A TPM or a secret manager is one
+// more; docs/security.md says what each protects from, and what not.
+type KEKSource interface {
+	// Load gives the KEK. An error means that there is one somewhere, and not
+	// here or not in a form that can be used: nothing may take its place.
+	Load() (KEK, Source, error)
+}
+
+// KEKOptions says where a KEK may be found.
 type KEKOptions struct {
 	Text    secret.Text // vault.kek: 32 bytes in hex or base64
 	File    string      // vault.kek_file: the same, in a file of mode 0600
 	DataDir string      // where one was made before, or is made
+
+	// PreviousText and PreviousFile are the KEK before a change of it.
+	PreviousText secret.Text
+	PreviousFile string
 
 	// SealedKeysExist says that register keys are stored already: then a missing
 	// KEK is lost, and a new one would only hide that.
 	SealedKeysExist bool
 }
 
-// LoadKEK gives the KEK of the first source that is set. Only where none is,
-// and nothing was sealed yet, does it make one. After ErrKEKMissing the gateway
-// can go on with the zero KEK: it takes sales and sends none.
-func LoadKEK(o KEKOptions) (KEK, Source, error) {
+// Source picks the first source that is set (CONTRACT.md section 4).
+func (o KEKOptions) Source() KEKSource {
 	switch {
 	case !o.Text.Empty():
-		k, err := decodeKEK(o.Text.Reveal())
-		if err != nil {
-			return KEK{}, Source{}, fmt.Errorf("read vault.kek: %w", err)
-		}
-		return k, Source{Kind: KEKGiven}, nil
+		return givenKEK{"vault.kek", o.Text}
 	case o.File != "":
-		k, err := readKEK(o.File)
-		if err != nil {
-			return KEK{}, Source{}, fmt.Errorf("read vault.kek_file: %w", err)
-		}
-		return k, Source{Kind: KEKFile, Path: o.File}, nil
+		return fileKEK{"vault.kek_file", o.File}
 	}
-	path := filepath.Join(o.DataDir, selfMadeKEK)
-	source := Source{Kind: KEKSelfMade, Path: path}
-	k, err := readKEK(path)
+	return ownKEK{filepath.Join(o.DataDir, selfMadeKEK), o.SealedKeysExist}
+}
+
+// LoadKEK gives the KEK of the first source that is set. Only where none is,
+// and nothing was sealed yet, does it make one. After an error the gateway can
+// go on with the zero KEK: it takes sales and sends none.
+func LoadKEK(o KEKOptions) (KEK, Source, error) { return o.Source().Load() }
+
+// Older gives the KEKs that keys may still be sealed with: the one before, and
+// the one made at first start. One that cannot be read is left out: it is
+// missed only by keys that were sealed with it, and those are named by Check.
+func (o KEKOptions) Older() []KEK {
+	sources := []KEKSource{}
+	if !o.PreviousText.Empty() {
+		sources = append(sources, givenKEK{"vault.previous_kek", o.PreviousText})
+	}
+	if o.PreviousFile != "" {
+		sources = append(sources, fileKEK{"vault.previous_kek_file", o.PreviousFile})
+	}
+	if !o.Text.Empty() || o.File != "" {
+		sources = append(sources, ownKEK{filepath.Join(o.DataDir, selfMadeKEK), true})
+	}
+	var older []KEK
+	for _, s := range sources {
+		if k, _, err := s.Load(); err == nil {
+			older = append(older, k)
+		}
+	}
+	return older
+}
+
+// givenKEK is a KEK in the configuration, best in the environment.
+type givenKEK struct {
+	key  string // of the configuration
+	text secret.Text
+}
+
+func (g givenKEK) Load() (KEK, Source, error) {
+	k, err := decodeKEK(g.text.Reveal())
+	if err != nil {
+		return KEK{}, Source{}, fmt.Errorf("read %s: %w", g.key, err)
+	}
+	return k, Source{Kind: KEKGiven}, nil
+}
+
+// fileKEK is a file that somebody else looks after.
+type fileKEK struct{ key, path string }
+
+func (f fileKEK) Load() (KEK, Source, error) {
+	k, err := readKEK(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return KEK{}, Source{}, fmt.Errorf("read %s: %w: %w", f.key, ErrKEKMissing, err)
+	}
+	if err != nil {
+		return KEK{}, Source{}, fmt.Errorf("read %s: %w", f.key, err)
+	}
+	return k, Source{Kind: KEKFile, Path: f.path}, nil
+}
+
+// ownKEK is the file made at first start.
+type ownKEK struct {
+	path   string
+	sealed bool // keys are stored already
+}
+
+func (o ownKEK) Load() (KEK, Source, error) {
+	source := Source{Kind: KEKSelfMade, Path: o.path}
+	k, err := readKEK(o.path)
 	if err == nil {
 		return k, source, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return KEK{}, Source{}, fmt.Errorf("read key-encryption key: %w", err)
 	}
-	if o.SealedKeysExist {
-		return KEK{}, Source{}, fmt.Errorf("%w: give it in vault.kek or vault.kek_file, or put %s back", ErrKEKMissing, path)
+	if o.sealed {
+		return KEK{}, Source{}, fmt.Errorf("%w: give it in vault.kek or vault.kek_file, or put %s back", ErrKEKMissing, o.path)
 	}
 	source.Created = true
-	if err := makeKEK(path); err != nil {
+	if err := makeKEK(o.path); err != nil {
 		return KEK{}, Source{}, fmt.Errorf("make key-encryption key: %w", err)
 	}
-	if k, err = readKEK(path); err != nil { // what is on disk counts, also where another process made it
+	if k, err = readKEK(o.path); err != nil { // what is on disk counts, also where another process made it
 		return KEK{}, Source{}, fmt.Errorf("read key-encryption key: %w", err)
 	}
 	return k, source, nil

@@ -14,48 +14,53 @@ import (
 	"edgegw/secret"
 )
 
-// keyPrefix begins every register key (OPENFISKAL.md, credentials).
-const keyPrefix = "ofk_reg_"
-
-// Bounds of a register key, in bytes.
+// What the two kinds of keys begin with (OPENFISKAL.md, credentials).
 const (
-	leastKey = len(keyPrefix) + 1
-	mostKey  = 512
+	keyPrefix      = "ofk_reg_"
+	platformPrefix = "ofk_platform_"
 )
+
+// mostKey is the longest key, in bytes.
+const mostKey = 512
 
 var keyFamily = regexp.MustCompile(`^ofk_[a-z]{1,16}_`)
 
 // CheckRegisterKey refuses what cannot be a register key, before it is stored or
 // sent. Its errors name what is wrong and never show the key. Whether it is a
 // live or a test key, and whether OpenFiskal takes it, is the caller's question.
-func CheckRegisterKey(key secret.Text) error {
+func CheckRegisterKey(key secret.Text) error { return checkKey(key, "register key", keyPrefix) }
+
+// CheckPlatformKey is the same for a platform key.
+func CheckPlatformKey(key secret.Text) error { return checkKey(key, "platform key", platformPrefix) }
+
+func checkKey(key secret.Text, what, prefix string) error {
 	b := key.Reveal()
 	switch {
 	case len(b) == 0:
-		return errors.New("the register key is empty")
+		return fmt.Errorf("the %s is empty", what)
 	case strings.HasPrefix(string(b), "\xef\xbb\xbf"):
-		return errors.New("the register key begins with a byte order mark: save the file as UTF-8 without BOM")
+		return fmt.Errorf("the %s begins with a byte order mark: save the file as UTF-8 without BOM", what)
 	}
 	for _, c := range b {
 		switch {
 		case c == '\n' || c == '\r':
-			return errors.New("the register key contains a line end")
+			return fmt.Errorf("the %s contains a line end", what)
 		case c == ' ' || c == '\t':
-			return errors.New("the register key contains a space")
+			return fmt.Errorf("the %s contains a space", what)
 		case c < 0x20 || c == 0x7f:
-			return errors.New("the register key contains a control character")
+			return fmt.Errorf("the %s contains a control character", what)
 		case c > 0x7e:
-			return errors.New("the register key contains a character that is not ASCII")
+			return fmt.Errorf("the %s contains a character that is not ASCII", what)
 		}
 	}
-	if family := keyFamily.Find(b); !strings.HasPrefix(string(b), keyPrefix) {
+	if family := keyFamily.Find(b); !strings.HasPrefix(string(b), prefix) {
 		if family != nil {
-			return fmt.Errorf("this is a key of the kind %s, but a register needs its own register key, which begins with %s", family, keyPrefix)
+			return fmt.Errorf("this is a key of the kind %s, but what is needed is a %s, which begins with %s", family, what, prefix)
 		}
-		return fmt.Errorf("a register key begins with %s", keyPrefix)
+		return fmt.Errorf("a %s begins with %s", what, prefix)
 	}
-	if len(b) < leastKey || len(b) > mostKey {
-		return fmt.Errorf("the register key must be %d to %d characters long", leastKey, mostKey)
+	if len(b) <= len(prefix) || len(b) > mostKey {
+		return fmt.Errorf("the %s must be %d to %d characters long", what, len(prefix)+1, mostKey)
 	}
 	return nil
 }
@@ -79,33 +84,51 @@ const showFrom = len(keyPrefix) + 16
 
 // SetKey seals a key as the newest version of its register. state is active or
 // unverified, which take the place of what is there, or pending, which waits
-// beside it until SetKeyState promotes it.
+// beside it until SetKeyState promotes it. The vault's own names take what
+// belongs to them: sale.PlatformKey a platform key, sale.BundleKey an identity.
 func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.Text, state sale.KeyState, by string) (KeyInfo, error) {
 	act := fmt.Sprintf("set key of register %q", string(register))
-	if !register.Valid() {
-		return KeyInfo{}, fmt.Errorf("%s: the register id must be 1 to 128 of A-Z, a-z, 0-9, _ and -", act)
-	}
-	if err := CheckRegisterKey(key); err != nil {
-		return KeyInfo{}, fmt.Errorf("%s: %w", act, err)
-	}
-	if state != sale.KeyStateActive && state != sale.KeyStateUnverified && state != sale.KeyStatePending {
-		return KeyInfo{}, fmt.Errorf("%s: a new key cannot be %q", act, string(state))
-	}
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	now := r.state.Load()
-	k := sale.SealedKey{Register: register, Version: 1, State: state, AddedAt: time.Now().UTC()}
-	if list := now.keys[register]; len(list) > 0 {
-		k.Version = list[0].Version + 1 // the newest is never retired, so no number comes twice
-	}
-	var err error
-	if k.Sealed, err = now.vault.seal(register, k.Version, key); err != nil {
+	k, err := now.seal(register, key, state)
+	if err != nil {
 		return KeyInfo{}, fmt.Errorf("%s: %w", act, err)
 	}
 	if err := r.settle(ctx, act, r.rows.PutKey(ctx, k, by)); err != nil {
 		return KeyInfo{}, err
 	}
-	return now.vault.info(k), nil
+	return now.info(k), nil
+}
+
+// seal makes the next version of a register's key.
+func (s *state) seal(register sale.RegisterID, key secret.Text, ks sale.KeyState) (sale.SealedKey, error) {
+	if err := checkFor(register, key); err != nil {
+		return sale.SealedKey{}, err
+	}
+	if ks != sale.KeyStateActive && ks != sale.KeyStateUnverified && ks != sale.KeyStatePending {
+		return sale.SealedKey{}, fmt.Errorf("a new key cannot be %q", string(ks))
+	}
+	k := sale.SealedKey{Register: register, Version: 1, State: ks, AddedAt: time.Now().UTC()}
+	if list := s.keys[register]; len(list) > 0 {
+		k.Version = list[0].Version + 1 // the newest is never retired, so no number comes twice
+	}
+	var err error
+	k.Sealed, err = s.vault.seal(register, k.Version, key)
+	return k, err
+}
+
+// checkFor refuses what cannot be the key of that name.
+func checkFor(register sale.RegisterID, key secret.Text) error {
+	switch {
+	case register == sale.BundleKey:
+		return nil // made here
+	case register == sale.PlatformKey:
+		return CheckPlatformKey(key)
+	case !register.Valid():
+		return errors.New("the register id must be 1 to 128 of A-Z, a-z, 0-9, _ and -")
+	}
+	return CheckRegisterKey(key)
 }
 
 // SetKeyState records what OpenFiskal said of a version. Active and unverified
@@ -177,7 +200,7 @@ func (s *state) opened(ctx context.Context, register sale.RegisterID, k sale.Sea
 		err = sale.ErrNone
 	}
 	if err == nil {
-		key, err = s.vault.open(k)
+		key, err = s.open(k)
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("open key of register %q: %w", string(register), err)
@@ -195,9 +218,10 @@ func (r *Ring) Version(ctx context.Context, register sale.RegisterID, version in
 	return now.opened(ctx, register, now.keys[register][i], true)
 }
 
-// Registers lists the registers that have keys.
+// Registers lists the registers that have keys; the vault's own names are none.
 func (r *Ring) Registers() []sale.RegisterID {
-	return slices.Sorted(maps.Keys(r.state.Load().keys))
+	all := slices.Sorted(maps.Keys(r.state.Load().keys))
+	return slices.DeleteFunc(all, func(id sale.RegisterID) bool { return !id.Valid() })
 }
 
 // KeyInfo describes the key in use, or the pending one where none is.
@@ -207,9 +231,9 @@ func (r *Ring) KeyInfo(register sale.RegisterID) (KeyInfo, error) {
 	k, ok := inUse(list)
 	switch {
 	case ok:
-		return now.vault.info(k), nil
+		return now.info(k), nil
 	case len(list) > 0:
-		return now.vault.info(list[0]), nil
+		return now.info(list[0]), nil
 	}
 	return KeyInfo{}, fmt.Errorf("find key of register %q: %w", string(register), sale.ErrNone)
 }
@@ -220,14 +244,14 @@ func (r *Ring) KeyVersions(register sale.RegisterID) []KeyInfo {
 	now := r.state.Load()
 	list := []KeyInfo{}
 	for _, k := range now.keys[register] {
-		list = append(list, now.vault.info(k))
+		list = append(list, now.info(k))
 	}
 	return list
 }
 
-func (v *vault) info(k sale.SealedKey) KeyInfo {
+func (s *state) info(k sale.SealedKey) KeyInfo {
 	i := KeyInfo{Register: k.Register, Version: k.Version, State: k.State, AddedAt: k.AddedAt}
-	if key, err := v.open(k); err == nil {
+	if key, err := s.open(k); err == nil {
 		if b := key.Reveal(); len(b) >= showFrom {
 			i.LastFour = string(b[len(b)-4:])
 		}
@@ -250,7 +274,7 @@ func (r *Ring) Check() []KeyProblem {
 	list := []KeyProblem{}
 	for _, keys := range now.keys {
 		for _, k := range keys {
-			key, err := now.vault.open(k)
+			key, err := now.open(k)
 			if err != nil {
 				list = append(list, KeyProblem{Register: k.Register, Version: k.Version, Err: err})
 			}
@@ -264,52 +288,4 @@ func (r *Ring) Check() []KeyProblem {
 		return int(a.Version - b.Version)
 	})
 	return list
-}
-
-// ChangeKEK seals every key anew under next, all or none. One that cannot be
-// opened is an error, and nothing changes.
-func (r *Ring) ChangeKEK(ctx context.Context, next KEK, rows Resealer, by string) error {
-	const act = "change key-encryption key"
-	to, err := newVault(next)
-	if err == nil && to == nil {
-		err = ErrNoKEK
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", act, err)
-	}
-	r.changing.Lock()
-	defer r.changing.Unlock()
-	now := r.state.Load()
-	var resealed []sale.SealedKey
-	for register, keys := range now.keys {
-		for _, k := range keys {
-			key, err := now.vault.open(k)
-			if err == nil {
-				k.Sealed, err = to.seal(register, k.Version, key)
-			}
-			key.Wipe()
-			if err != nil {
-				return fmt.Errorf("%s: register %q: %w", act, string(register), err)
-			}
-			resealed = append(resealed, k)
-		}
-	}
-	return r.settleKEK(ctx, act, to, rows.ReplaceKeys(ctx, resealed, by))
-}
-
-// settleKEK takes the vault that the rows are sealed with: after an error that
-// may be either.
-func (r *Ring) settleKEK(ctx context.Context, act string, to *vault, err error) error {
-	settled := r.settle(ctx, act, err)
-	next := *r.state.Load()
-	for _, keys := range next.keys {
-		if to.made(keys[0].Sealed) {
-			next.vault = to
-		}
-	}
-	if err == nil && settled == nil {
-		next.vault = to
-	}
-	r.state.Store(&next)
-	return settled
 }

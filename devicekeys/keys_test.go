@@ -252,7 +252,7 @@ func TestCheckRegisterKey(t *testing.T) {
 		{"NUL", liveKey + "\x00", "control character"},
 		{"DEL", liveKey + "\x7f", "control character"},
 		{"zero-width space", liveKey + "\u200b", "not ASCII"},
-		{"platform key", "ofk_platform_live_SECRET", "of the kind ofk_platform_"},
+		{"platform key", "ofk_platform_live_SECRET", "of the kind ofk_platform_, but what is needed is a register key"},
 		{"setup token", "ofk_setup_SECRET", "of the kind ofk_setup_"},
 		{"something else", "sk_live_SECRET", "begins with ofk_reg_"},
 		{"prefix in capitals", "OFK_REG_SECRET123", "begins with ofk_reg_"},
@@ -305,62 +305,5 @@ func TestSetKeyRefuses(t *testing.T) {
 func TestShortKeysShowNothing(t *testing.T) {
 	if i := setKey(t, openRing(t, newMemory()), reg, "ofk_reg_abcd1234", sale.KeyStateActive); i.LastFour != "" {
 		t.Errorf("half of the key is shown: %s", i.LastFour)
-	}
-}
-
-func TestChangeKEK(t *testing.T) {
-	broken := errors.New("disk I/O error")
-	for _, row := range []struct {
-		name      string
-		fail      error
-		committed bool
-	}{{"done", nil, true}, {"failed", broken, false}, {"failed after the commit", broken, true}} {
-		t.Run(row.name, func(t *testing.T) {
-			rows := newMemory()
-			r := openRing(t, rows)
-			setKey(t, r, "reg_a", liveKey, sale.KeyStateActive)
-			setKey(t, r, "reg_b", liveKey, sale.KeyStateActive)
-			setKey(t, r, "reg_b", nextKey, sale.KeyStatePending)
-			rows.fail, rows.committed = row.fail, row.committed
-			if err := r.ChangeKEK(ctx, testKEK(t, otherKEK), rows, "tester"); !errors.Is(err, row.fail) {
-				t.Fatal(err)
-			}
-			onDisk := otherKEK
-			if !row.committed {
-				onDisk = hexKEK
-			}
-			after, err := Open(ctx, rows, testKEK(t, onDisk))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, ring := range []*Ring{r, after} {
-				if p := ring.Check(); len(p) != 0 {
-					t.Errorf("shut: %+v", p)
-				}
-				if credential(t, ring, "reg_a") != liveKey {
-					t.Error("another key came out")
-				}
-			}
-		})
-	}
-}
-
-func TestChangeKEKIsAllOrNothing(t *testing.T) {
-	rows := newMemory()
-	r := openRing(t, rows)
-	setKey(t, r, "reg_a", liveKey, sale.KeyStateActive)
-	setKey(t, r, "reg_b", nextKey, sale.KeyStateActive)
-	rows.keys["reg_b"][0].Sealed[sealHeader] ^= 1
-	if err := r.Reload(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.ChangeKEK(ctx, testKEK(t, otherKEK), rows, "tester"); !errors.Is(err, ErrSealBroken) || !strings.Contains(err.Error(), "reg_b") {
-		t.Errorf("got %v", err)
-	}
-	if err := r.ChangeKEK(ctx, KEK{}, rows, "tester"); !errors.Is(err, ErrNoKEK) {
-		t.Errorf("to no KEK: %v", err)
-	}
-	if credential(t, openRing(t, rows), "reg_a") != liveKey {
-		t.Error("a key was sealed anew")
 	}
 }

@@ -60,6 +60,13 @@ func (m *memory) AddDevice(_ context.Context, d sale.Device, by string) error {
 	})
 }
 
+func (m *memory) AddDeviceWithKey(ctx context.Context, d sale.Device, k sale.SealedKey, by string) error {
+	if err := m.AddDevice(ctx, d, by); err != nil {
+		return err
+	}
+	return m.PutKey(ctx, k, by)
+}
+
 func (m *memory) UpdateDevice(_ context.Context, d sale.Device, what, by string) error {
 	return m.write(fmt.Sprintf("%s %s %s", by, what, d.ID), func() error { m.devices[d.ID] = d; return nil })
 }

@@ -34,22 +34,23 @@ type state struct {
 	devices map[sale.DeviceID]sale.Device
 	keys    map[sale.RegisterID][]sale.SealedKey // by version, the newest first
 	vault   *vault                               // nil without a KEK
+	older   []*vault                             // open what was sealed before the KEK changed
 }
 
 // Open reads all rows. The zero KEK, or one that does not fit, is no error:
 // devices can log in, Credential says why there is no key, and Check lists the
-// registers concerned.
-func Open(ctx context.Context, rows Rows, kek KEK) (*Ring, error) {
-	v, err := newVault(kek)
-	if err != nil {
-		return nil, fmt.Errorf("open device keys: %w", err)
-	}
+// registers concerned. Keys that are still sealed with an older KEK are opened
+// with that one; Reseal ends this.
+func Open(ctx context.Context, rows Rows, kek KEK, older ...KEK) (*Ring, error) {
 	_, nobody, err := newSecret("")
 	if err != nil {
 		return nil, fmt.Errorf("open device keys: %w", err)
 	}
 	r := &Ring{rows: rows, hash: keyedHash, nobody: nobody}
-	r.state.Store(&state{vault: v})
+	r.state.Store(&state{})
+	if err := r.UseKEK(kek, older...); err != nil {
+		return nil, fmt.Errorf("open device keys: %w", err)
+	}
 	if err := r.Reload(ctx); err != nil {
 		return nil, err
 	}
@@ -72,7 +73,8 @@ func (r *Ring) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read register keys: %w", err)
 	}
-	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, vault: r.state.Load().vault}
+	now := r.state.Load()
+	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, vault: now.vault, older: now.older}
 	for _, d := range devices {
 		next.devices[d.ID] = d
 	}
@@ -130,6 +132,21 @@ func (n NewDevice) Check() error {
 // Add makes a device and gives its secret, the only time it is seen. A device
 // that is there already is ErrExists.
 func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, error) {
+	return r.add(ctx, n, func(d sale.Device) error { return r.rows.AddDevice(ctx, d, by) })
+}
+
+// AddWithKey makes a device and stores a key of its register, both or none.
+func (r *Ring) AddWithKey(ctx context.Context, n NewDevice, key secret.Text, state sale.KeyState, by string) (secret.Text, error) {
+	return r.add(ctx, n, func(d sale.Device) error {
+		k, err := r.state.Load().seal(n.Register, key, state)
+		if err != nil {
+			return err
+		}
+		return r.settle(ctx, "store key", r.rows.AddDeviceWithKey(ctx, d, k, by))
+	})
+}
+
+func (r *Ring) add(ctx context.Context, n NewDevice, store func(sale.Device) error) (secret.Text, error) {
 	if err := n.Check(); err != nil {
 		return secret.Text{}, fmt.Errorf("add device: %w", err)
 	}
@@ -144,7 +161,7 @@ func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, er
 	if _, there := r.state.Load().devices[n.ID]; there {
 		return secret.Text{}, fmt.Errorf("%s: %w", act, ErrExists)
 	}
-	if err := r.rows.AddDevice(ctx, d, by); err != nil {
+	if err := store(d); err != nil {
 		return secret.Text{}, r.settle(ctx, act, err)
 	}
 	r.remember(d)

@@ -46,3 +46,30 @@ type SealedKey struct {
 	Sealed   []byte
 	AddedAt  time.Time
 }
+
+// KeyRequest is a request to OpenFiskal to make a register key, written down
+// before it leaves. It is there until the key is stored: the answer of such a
+// request is given once, and the key before it may be dead.
+type KeyRequest struct {
+	Register RegisterID
+	Kind     KeyRequestKind
+	At       time.Time
+	By       string
+	State    KeyRequestState
+}
+
+// KeyRequestKind is what OpenFiskal was asked to do.
+type KeyRequestKind string
+
+const (
+	KeyIssue  KeyRequestKind = "issue"  // a fiscal unit, with the register's first key
+	KeyRotate KeyRequestKind = "rotate" // a new key; the one before ends at once
+)
+
+// KeyRequestState is how far it came.
+type KeyRequestState string
+
+const (
+	KeyAsked KeyRequestState = "asked" // the answer is out
+	KeyLost  KeyRequestState = "lost"  // no answer will come any more
+)

@@ -26,7 +26,21 @@ func (db *DB) Devices(ctx context.Context) (devices []sale.Device, err error) {
 // there is a device of that id. A device that was removed before comes back
 // with its history.
 func (db *DB) AddDevice(ctx context.Context, d sale.Device, by string) error {
+	return db.addDevice(ctx, d, nil, by)
+}
+
+// AddDeviceWithKey adds a device and a key of its register, both or none.
+func (db *DB) AddDeviceWithKey(ctx context.Context, d sale.Device, k sale.SealedKey, by string) error {
+	return db.addDevice(ctx, d, &k, by)
+}
+
+func (db *DB) addDevice(ctx context.Context, d sale.Device, k *sale.SealedKey, by string) error {
 	err := db.change(ctx, func(t *tx) error {
+		if k != nil {
+			if err := t.putKey(*k, by); err != nil {
+				return err
+			}
+		}
 		register, err := t.register(d.Register)
 		if err != nil {
 			return err
@@ -146,35 +160,40 @@ func (db *DB) Keys(ctx context.Context) (keys []sale.SealedKey, err error) {
 
 // PutKey adds a version of a register's key. One that is in use from now on
 // (active, unverified) retires the versions before it, in the same commit, and
-// their sealed bytes are removed.
+// their sealed bytes are removed. A request for a key of that register is
+// answered by it, however it came.
 func (db *DB) PutKey(ctx context.Context, k sale.SealedKey, by string) error {
-	err := db.change(ctx, func(t *tx) error {
-		register, err := t.register(k.Register)
-		if err != nil {
-			return err
-		}
-		if k.State == sale.KeyStateActive || k.State == sale.KeyStateUnverified {
-			if err := t.retire(register, k.Version); err != nil {
-				return err
-			}
-		}
-		if _, err := t.exec(`INSERT INTO register_key (register, version, state, added_at, sealed) VALUES (?, ?, ?, ?, ?)`,
-			register, k.Version, string(k.State), millis(k.AddedAt), nonNil(k.Sealed)); err != nil {
-			return err
-		}
-		if err := t.audit(millis(k.AddedAt), by, "register key added", string(k.Register),
-			fmt.Sprintf("version %d, %s", k.Version, k.State)); err != nil {
-			return err
-		}
-		c := &t.w.rows
-		c.registers[k.Register], c.names[register] = register, k.Register
-		if _, ok := c.tails[register]; !ok {
-			c.tails[register] = 0
-		}
-		return nil
-	})
-	if err != nil {
+	if err := db.change(ctx, func(t *tx) error { return t.putKey(k, by) }); err != nil {
 		return fmt.Errorf("store the key of %s: %w", k.Register, err)
+	}
+	return nil
+}
+
+func (t *tx) putKey(k sale.SealedKey, by string) error {
+	register, err := t.register(k.Register)
+	if err != nil {
+		return err
+	}
+	if k.State == sale.KeyStateActive || k.State == sale.KeyStateUnverified {
+		if err := t.retire(register, k.Version); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(`INSERT INTO register_key (register, version, state, added_at, sealed) VALUES (?, ?, ?, ?, ?)`,
+		register, k.Version, string(k.State), millis(k.AddedAt), nonNil(k.Sealed)); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM key_request WHERE register = ?`, register); err != nil {
+		return err
+	}
+	if err := t.audit(millis(k.AddedAt), by, "register key added", string(k.Register),
+		fmt.Sprintf("version %d, %s", k.Version, k.State)); err != nil {
+		return err
+	}
+	c := &t.w.rows
+	c.registers[k.Register], c.names[register] = register, k.Register
+	if _, ok := c.tails[register]; !ok {
+		c.tails[register] = 0
 	}
 	return nil
 }

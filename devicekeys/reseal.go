@@ -1,0 +1,97 @@
+package devicekeys
+
+import (
+	"context"
+	"fmt"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// UseKEK takes another KEK into use, such as one whose file was missing at the
+// start. What is stored does not change; Reseal does that.
+func (r *Ring) UseKEK(kek KEK, older ...KEK) error {
+	v, err := newVault(kek)
+	if err != nil {
+		return err
+	}
+	var before []*vault
+	for _, k := range older {
+		o, err := newVault(k)
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			before = append(before, o)
+		}
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	next := *r.state.Load()
+	next.vault, next.older = v, before
+	r.state.Store(&next)
+	return nil
+}
+
+// open opens a key with the KEK that its seal names.
+func (s *state) open(k sale.SealedKey) (secret.Text, error) {
+	for _, v := range s.older {
+		if v.made(k.Sealed) {
+			return v.open(k)
+		}
+	}
+	return s.vault.open(k)
+}
+
+// Reseal seals what an older KEK has sealed under the one in use, all in one
+// transaction, and gives how many keys that were. What none of them opens stays
+// as it is: it may be opened again when its KEK comes back, and Check names it.
+// After an error either form may be on disk, and both can be opened.
+func (r *Ring) Reseal(ctx context.Context, rows Resealer, by string) (int, error) {
+	const act = "seal register keys anew"
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	now := r.state.Load()
+	if now.vault == nil {
+		return 0, fmt.Errorf("%s: %w", act, ErrNoKEK)
+	}
+	var resealed []sale.SealedKey
+	for register, keys := range now.keys {
+		for _, k := range keys {
+			if now.vault.made(k.Sealed) {
+				continue
+			}
+			key, err := now.open(k)
+			if err != nil {
+				continue
+			}
+			k.Sealed, err = now.vault.seal(register, k.Version, key)
+			key.Wipe()
+			if err != nil {
+				return 0, fmt.Errorf("%s: register %q: %w", act, string(register), err)
+			}
+			resealed = append(resealed, k)
+		}
+	}
+	if len(resealed) == 0 {
+		return 0, nil
+	}
+	return len(resealed), r.settle(ctx, act, rows.ReplaceKeys(ctx, resealed, by))
+}
+
+// Owner finds the register that has this key already, so that one pasted into
+// the wrong place is refused by name.
+func (r *Ring) Owner(key secret.Text) (KeyInfo, bool) {
+	now := r.state.Load()
+	for _, keys := range now.keys {
+		for _, k := range keys {
+			stored, err := now.open(k)
+			same := err == nil && stored.Equal(key)
+			stored.Wipe()
+			if same {
+				return now.info(k), true
+			}
+		}
+	}
+	return KeyInfo{}, false
+}
