@@ -65,7 +65,16 @@ type OpenFiskal struct {
 	RequestsPerSecond int
 	IdempotencyWindow time.Duration // CONTRACT.md ruling 18: 1 s to 24 h
 	OnRejected        string        // StepOver or Block
+
+	Topology     string // DeviceDirect or ServerSide
+	Organization string // that a platform key acts for; "" is none
 }
+
+// Values of OpenFiskal.Topology (CONTRACT.md section 4).
+const (
+	DeviceDirect = "device_direct"
+	ServerSide   = "server_side"
+)
 
 // Values of OpenFiskal.OnRejected (CONTRACT.md section 3, poison).
 const (
@@ -86,6 +95,9 @@ type HTTP struct{ Listen string }
 type Vault struct {
 	KEK     secret.Text
 	KEKFile string
+
+	PreviousKEK     secret.Text
+	PreviousKEKFile string
 }
 
 // Store is what the disk must keep.

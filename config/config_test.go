@@ -43,7 +43,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		DataDir: "./data",
 		MQTT:    MQTT{TLSListen: ":8883", MaxConnections: 10000, MaxConnectionsPerAddress: 5000, MaxPacketBytes: 65536, MessagesPerSecond: 50},
 		OpenFiskal: OpenFiskal{BaseURL: "https://api.openfiskal.com/v1", Timeout: 10 * time.Second,
-			Concurrency: 32, RequestsPerSecond: 100, IdempotencyWindow: 20 * time.Hour, OnRejected: StepOver},
+			Concurrency: 32, RequestsPerSecond: 100, IdempotencyWindow: 20 * time.Hour, OnRejected: StepOver, Topology: DeviceDirect},
 		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
 		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour},
 		Log:   Log{Level: slog.LevelInfo, Format: "json"},
@@ -72,14 +72,15 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"openfiskal.base_url": "http://127.0.0.1:9090/v1/", "openfiskal.ca_file": "ca.pem", "openfiskal.proxy": "http://u:p@proxy:3128",
 		"openfiskal.timeout": "1m30s", "openfiskal.concurrency": "3", "openfiskal.requests_per_second": "4",
 		"openfiskal.idempotency_window": "24h", "openfiskal.on_rejected": "block", "http.listen": `"[::1]:80"`,
-		"vault.kek": `"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`, "vault.kek_file": "/run/kek", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
+		"vault.kek": `"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`, "vault.kek_file": "/run/kek", "vault.previous_kek": `"ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`,
+		"vault.previous_kek_file": "/run/old", "openfiskal.topology": "server_side", "openfiskal.organization": "org_01HXYZ", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
 		"allow_volatile_data": "true", "log.level": "debug", "log.format": "text",
 	}
 	base, err := Load(quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	partner := map[string]string{"mqtt.cert_file": "mqtt.key_file", "mqtt.key_file": "mqtt.cert_file"}
+	partner := map[string]string{"openfiskal.topology": "openfiskal.organization", "mqtt.cert_file": "mqtt.key_file", "mqtt.key_file": "mqtt.cert_file"}
 	for _, k := range known {
 		_, ok := other[k.path]
 		if !ok {
@@ -87,7 +88,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			continue
 		}
 		for _, source := range []Source{FromFile, FromEnvironment, FromFlag} {
-			if source == FromFlag && (k.path == "vault.kek" || k.path == "openfiskal.proxy") {
+			if source == FromFlag && (k.isKEK() || k.path == "openfiskal.proxy") {
 				continue // refused: see the table of faults
 			}
 			o := quiet()
@@ -101,8 +102,10 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 				case source == FromEnvironment:
 					o.Env = append(o.Env, kk.env()+"="+plain)
 				case source == FromFlag:
-					o.Flags = map[string]string{path: plain, partner[path]: other[partner[path]]}
-					delete(o.Flags, "")
+					if o.Flags == nil {
+						o.Flags = map[string]string{}
+					}
+					o.Flags[path] = plain
 				case path == k.path && nested:
 					o.File = writeFile(t, fmt.Sprintf("%s:\n  %s: %s\n", section, leaf, other[path]))
 				case path == k.path:
@@ -224,11 +227,11 @@ func TestFaultsHideSecrets(t *testing.T) {
 	o := quiet()
 	o.File = writeFile(t, "vault:\n  kek: [CANARY]\n  kekk: CANARY\nopenfiskal:\n  proxy: \"ftp://u:CANARY@h\"\n  base_url: \"https://u:CANARY@h\"\n")
 	o.Env = []string{"EDGEGW_VAULT_KEK= CANARY", "EDGEGW_VAULT_KEY=CANARY", "EDGEGW_OPENFISKAL_PROXY=http://u:CANARY@a b", "EDGEGW_OPENFISKAL_BASE_URL=https://u:CANARY@%zz"}
-	o.Flags = map[string]string{"vault.kek": canary, "vault.kekk": canary}
+	o.Flags = map[string]string{"vault.kek": canary, "vault.kekk": canary, "vault.previous_kek": canary}
 	_, err := Load(o)
 	var faults Faults
-	if !errors.As(err, &faults) || len(faults) != 10 {
-		t.Fatalf("got %d faults, want 10:\n%v", len(faults), err)
+	if !errors.As(err, &faults) || len(faults) != 11 {
+		t.Fatalf("got %d faults, want 11:\n%v", len(faults), err)
 	}
 	if strings.Contains(err.Error(), canary) {
 		t.Errorf("a secret is shown:\n%v", err)

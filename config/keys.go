@@ -48,6 +48,10 @@ func (k key) env() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))
 }
 
+// isKEK reports whether the key is a key-encryption key itself: no place that
+// others can read may hold it.
+func (k key) isKEK() bool { return k.secret && strings.HasPrefix(k.path, "vault.") }
+
 func (k key) shownDefault() string {
 	if k.defDoc != "" {
 		return k.defDoc
@@ -60,10 +64,11 @@ const (
 	mebibyte = 1 << 20
 )
 
-// known is the table of CONTRACT.md section 6. mqtt.tls_hosts and
-// mqtt.max_connections_per_address are not in that table: the first is needed
-// where the site's address is not one of the box's own (a container), the
-// second is the "by default" of ruling 3.
+// known is the table of CONTRACT.md section 6 and what that table leaves open:
+// mqtt.tls_hosts where the site's address is not one of the box's own (a
+// container), mqtt.max_connections_per_address for the "by default" of ruling 3,
+// the topology of section 4 with its organization, and the KEK before a change
+// of it.
 var known = []key{
 	{path: "site.name", kind: name, defDoc: "the host name", doc: "name of the site, shown everywhere",
 		field: func(c *Config) any { return &c.Site.Name }},
@@ -103,12 +108,20 @@ var known = []key{
 		field: func(c *Config) any { return &c.OpenFiskal.IdempotencyWindow }},
 	{path: "openfiskal.on_rejected", kind: choice(StepOver, Block), def: StepOver, doc: "what the queue does when a sale is refused for good",
 		field: func(c *Config) any { return &c.OpenFiskal.OnRejected }},
+	{path: "openfiskal.topology", kind: choice(DeviceDirect, ServerSide), def: DeviceDirect, doc: "device_direct: a key of its own for each register; server_side: one platform key for all, a larger loss when the box is stolen",
+		field: func(c *Config) any { return &c.OpenFiskal.Topology }},
+	{path: "openfiskal.organization", kind: organization, doc: "the organization that a platform key acts for (org_…)",
+		field: func(c *Config) any { return &c.OpenFiskal.Organization }},
 	{path: "http.listen", kind: listenOrOff, def: "127.0.0.1:8080", doc: "address of the technicians' page, API, health and metrics; empty is off",
 		field: func(c *Config) any { return &c.HTTP.Listen }},
 	{path: "vault.kek", kind: kek, defDoc: "made at first start", doc: "key-encryption key: 32 bytes in hex or base64; best given by the environment", secret: true,
 		field: func(c *Config) any { return &c.Vault.KEK }},
 	{path: "vault.kek_file", kind: path, defDoc: "data_dir/kek", doc: "file that holds the key-encryption key, mode 0600",
 		field: func(c *Config) any { return &c.Vault.KEKFile }},
+	{path: "vault.previous_kek", kind: kek, doc: "the key-encryption key before a change of it, until everything is sealed anew", secret: true,
+		field: func(c *Config) any { return &c.Vault.PreviousKEK }},
+	{path: "vault.previous_kek_file", kind: path, doc: "file that holds it, mode 0600",
+		field: func(c *Config) any { return &c.Vault.PreviousKEKFile }},
 	{path: "store.min_free_bytes", kind: size(0, 1<<50), def: "256 MiB", doc: "free space below which accept turns to limited, then to no",
 		field: func(c *Config) any { return &c.Store.MinFreeBytes }},
 	{path: "store.retain_confirmed", kind: duration(time.Hour, 36500*day), def: "90d", doc: "how long confirmed sales are kept; unsent ones are never removed",

@@ -45,6 +45,7 @@ var (
 	hosts        = kind{"list", textTags, parseHosts}
 	baseURL      = kind{"URL", textTags, required(parseBaseURL)}
 	proxy        = kind{"URL", textTags, required(parseProxy)}
+	organization = kind{"organization id", textTags, parseOrganization}
 	kek          = kind{"secret", textTags, required(parseKEK)}
 	boolean      = kind{"true or false", []string{"!!bool"}, required(parseBool)}
 	level        = kind{"one of debug, info, warn, error", textTags, required(parseLevel)}
@@ -90,6 +91,19 @@ func parsePath(s string) (any, error) {
 	}
 	if strings.HasPrefix(s, "~") {
 		return nil, errors.New("begins with ~, which only a shell understands: write the whole path")
+	}
+	return s, nil
+}
+
+// parseOrganization takes what can stand in a header and is no key.
+func parseOrganization(s string) (any, error) {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return nil, errors.New("is not an organization id, such as org_01HXYZ")
+		}
+	}
+	if len(s) > 128 || strings.HasPrefix(strings.ToLower(s), "ofk_") {
+		return nil, errors.New("is not an organization id, such as org_01HXYZ") // a key is not repeated
 	}
 	return s, nil
 }

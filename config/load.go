@@ -168,7 +168,7 @@ func fromFile(path string, parser *strictYAML, read *koanf.Koanf, mode fs.FileMo
 		}
 		line := parser.lines[k.path]
 		g := given{key: k, text: read.String(k.path), source: FromFile, where: path + ":" + strconv.Itoa(line), line: line}
-		if k.path == "vault.kek" && mode&0o077 != 0 {
+		if k.isKEK() && mode&0o077 != 0 {
 			*faults = append(*faults, g.fault("others may read this file: run chmod 600 "+path+", or give the KEK in "+k.env()))
 		}
 		all = append(all, g)
@@ -217,8 +217,8 @@ func (o Options) flags(faults *Faults) []given {
 		switch {
 		case !ok:
 			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: unknown(path, func(k key) string { return k.path })})
-		case k.path == "vault.kek":
-			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: "a command line is seen by everybody on the machine: use " + k.env() + " or vault.kek_file"})
+		case k.isKEK():
+			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: "a command line is seen by everybody on the machine: use " + k.env() + " or " + k.path + "_file"})
 		case k.path == "openfiskal.proxy" && hasLogin(text):
 			*faults = append(*faults, Fault{Where: where, rank: rank[FromFlag], Problem: "a command line is seen by everybody on the machine, and this proxy has a login: use " + k.env() + " or the configuration file"})
 		default:
@@ -328,6 +328,9 @@ func (l *loading) check(c *Config) {
 	}
 	if c.MQTT.TLSListen == "" && c.MQTT.PlainListen == "" && !l.faulty("mqtt.tls_listen", "mqtt.plain_listen") {
 		l.crossFault("mqtt.tls_listen", "is empty, and so is mqtt.plain_listen: no device could connect")
+	}
+	if c.OpenFiskal.Topology == ServerSide && c.OpenFiskal.Organization == "" && !l.faulty("openfiskal.organization") {
+		l.crossFault("openfiskal.topology", "needs openfiskal.organization: a platform key acts for one (org_…)")
 	}
 	listeners := []struct{ key, addr string }{
 		{"mqtt.tls_listen", c.MQTT.TLSListen}, {"mqtt.plain_listen", c.MQTT.PlainListen}, {"http.listen", c.HTTP.Listen},

@@ -39,6 +39,8 @@ const (
 
 	codeOtherOperation = "other_operation"
 	codeOtherState     = "other_state"
+	codeOtherRegister  = "other_register"
+	codeWrongHost      = "wrong_host"
 )
 
 // purpose is what a request was for. A request that is neither look-up nor

@@ -15,7 +15,8 @@ import (
 	"edgegw/secret"
 )
 
-// Keys gives the credential of a register. It is asked for each request, so
+// Keys gives the key that opens a register: its own, or with
+// Options.Organization the platform key. It is asked for each request, so
 // that a rotated key needs no restart; an error or an empty key means that
 // there is none to send.
 type Keys interface {
@@ -28,7 +29,10 @@ type Options struct {
 	Transport http.RoundTripper // nil means NewTransport of the zero options
 	Timeout   time.Duration     // of one request from dialling to the last byte; 0 means 10 s
 	Version   string            // of this program, for the User-Agent; "" means dev
-	Date      func(time.Time)   // told of the Date of every whole answer; nil: nobody
+	// Organization is set in the server-side topology: the keys are platform keys
+	// and act for it (decision 11).
+	Organization string
+	Date         func(time.Time) // told of the Date of every whole answer; nil: nobody
 	// Observed is told of each request that was made, once: what it was for
 	// (start, update, complete, cancel, lookup or probe), how it ended (2xx, 3xx,
 	// 4xx or 5xx where a whole answer came; uplink where nothing was sent;
@@ -46,6 +50,7 @@ type Client struct {
 	observed func(purpose, outcome string, took time.Duration)
 	date     func(time.Time)
 	keys     Keys
+	acts     string // the organization that keys act for; "" means register keys
 
 	// clientIDs is set while the service is known to take the client-made id of
 	// a start: then an operation with another client-made id is another sale.
@@ -61,7 +66,7 @@ func New(o Options, k Keys) (*Client, error) {
 	if k == nil {
 		return nil, errors.New("make OpenFiskal client: no keys")
 	}
-	c := &Client{base: *base, timeout: o.Timeout, agent: "edgegw/dev", observed: o.Observed, date: o.Date, keys: k}
+	c := &Client{base: *base, timeout: o.Timeout, agent: "edgegw/dev", observed: o.Observed, date: o.Date, keys: k, acts: o.Organization}
 	if o.Transport == nil {
 		o.Transport = NewTransport(TransportOptions{})
 	}
@@ -201,11 +206,15 @@ func (c *Client) send(ctx context.Context, register sale.RegisterID, q request) 
 		// The cause is not repeated: it comes from where keys are handled.
 		return reply{}, &sale.Problem{Class: sale.KeyRefused, Code: "no_key", Detail: "there is no register key to send"}
 	}
-	return c.exchange(ctx, key, q)
+	return c.exchange(ctx, credential{key, c.acts}, q)
 }
 
+// ErrNoUnit says that a key is right, and that its register cannot take a sale
+// yet: it has no active fiscal unit.
+var ErrNoUnit = errors.New("the register has no active fiscal unit")
+
 // Probe asks read-only whether a key opens its register (decision 10). It gives
-// nil, or a *sale.Problem.
+// nil, ErrNoUnit, or a *sale.Problem.
 func (c *Client) Probe(ctx context.Context, register sale.RegisterID, key secret.Text) error {
 	if !register.Valid() {
 		return &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
@@ -213,24 +222,34 @@ func (c *Client) Probe(ctx context.Context, register sale.RegisterID, key secret
 	if key.Empty() {
 		return &sale.Problem{Class: sale.KeyRefused, Code: "no_key", Detail: "there is no register key to send"}
 	}
-	r, problem := c.exchange(ctx, key, request{purpose: "probe", method: http.MethodGet, path: registerPath(register)})
+	cred := credential{key, c.acts}
+	r, problem := c.exchange(ctx, cred, request{purpose: "probe", method: http.MethodGet, path: registerPath(register)})
 	if problem != nil {
 		return problem
 	}
-	formed := r.isRegister
+	about := r.register()
+	formed := func(id sale.RegisterID) bool { return about.ID == id }
 	if r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed {
 		q := request{purpose: "probe", method: http.MethodGet, path: registerSalesPath(register), query: url.Values{"limit": {"1"}}}
-		if r, problem = c.exchange(ctx, key, q); problem != nil {
+		if r, problem = c.exchange(ctx, cred, q); problem != nil {
 			return problem
 		}
+		about = registerView{}
 		formed = func(sale.RegisterID) bool { _, ok := r.page(); return ok }
 	}
 	fault := r.fault()
+	if fault == "" && r.status/100 == 2 && about.ID != register && about.ID.Valid() {
+		return &sale.Problem{Class: sale.KeyRefused, Status: r.status, Code: codeOtherRegister, RequestID: r.requestID,
+			Detail: "this key opens the register " + string(about.ID)}
+	}
 	if fault == "" && r.status/100 == 2 && !formed(register) {
 		fault = codeUnreadable
 	}
 	if problem := classify(r, purpose{probe: true}, fault); problem != nil {
 		return problem
+	}
+	if about.withoutUnit() {
+		return ErrNoUnit
 	}
 	return nil
 }

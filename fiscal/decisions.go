@@ -13,7 +13,15 @@ const (
 	// and no organization header stand beside it.
 	headerRegisterKey = "X-Register-Api-Key"
 	headerIdempotency = "Idempotency-Key"
-	headerRequestID   = "X-Request-Id"
+
+	// Decision 11: a platform key goes as a bearer token, with this beside it.
+	headerOrganization = "OpenFiskal-Organization"
+
+	// Decision 12: https://api.openfiskal.com is live, every other host of that
+	// domain (sandbox.api.openfiskal.com) is not.
+	officialDomain  = "openfiskal.com"
+	liveHost        = "api"
+	headerRequestID = "X-Request-Id"
 
 	// Decision 5: how the pages of a look-up are asked for. What is in doubt is
 	// among the newest, so the first page is small.
@@ -32,6 +40,10 @@ func salePath(operation string) string           { return "/sales/" + operation 
 func operationsPath(r sale.RegisterID) string    { return registerPath(r) + "/operations" }
 func registerPath(r sale.RegisterID) string      { return "/registers/" + string(r) }
 func registerSalesPath(r sale.RegisterID) string { return registerPath(r) + "/sales" }
+
+// Decision 13: the two requests that make a key, asked for with a platform key.
+func unitsPath(r sale.RegisterID) string  { return registerPath(r) + "/fiscal-units" }
+func rotatePath(r sale.RegisterID) string { return registerPath(r) + "/credentials/rotate" }
 
 // Limits of FAULTS.md H5.
 const (

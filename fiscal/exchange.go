@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -44,9 +43,13 @@ var errTooLong = errors.New("the answer is longer than 1 MiB")
 // exchange makes one request and reads the answer to its end. It uses the
 // transport itself: an http.Client would follow redirects and take the key
 // along to another host (FAULTS.md H2).
-func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (reply, *sale.Problem) {
+func (c *Client) exchange(ctx context.Context, cred credential, q request) (reply, *sale.Problem) {
+	key := cred.key
 	if !validKey(key.Reveal()) {
 		return reply{}, &sale.Problem{Class: sale.KeyRefused, Code: "bad_key", Detail: "the register key holds characters that no key has"}
+	}
+	if err := KeyFits(c.base.Hostname(), key); err != nil {
+		return reply{}, &sale.Problem{Class: sale.KeyRefused, Code: codeWrongHost, Detail: err.Error()}
 	}
 	if err := ctx.Err(); err != nil {
 		return reply{}, notSent(err)
@@ -54,7 +57,7 @@ func (c *Client) exchange(ctx context.Context, key secret.Text, q request) (repl
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var w watch
-	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), key, q)
+	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), cred, q)
 	begun := time.Now()
 	way := c.way.now()
 	res, err := way.RoundTrip(req)
@@ -97,7 +100,7 @@ func outcome(status int, readErr error) string {
 	return sale.InDoubt.String()
 }
 
-func (c *Client) newRequest(ctx context.Context, key secret.Text, q request) *http.Request {
+func (c *Client) newRequest(ctx context.Context, cred credential, q request) *http.Request {
 	u := c.base
 	u.Path += q.path
 	u.RawQuery = q.query.Encode()
@@ -105,14 +108,18 @@ func (c *Client) newRequest(ctx context.Context, key secret.Text, q request) *ht
 		Method: q.method, URL: &u, Host: u.Host, Header: http.Header{},
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	req.Header[headerRegisterKey] = []string{string(key.Reveal())}
+	cred.stamp(req.Header)
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", c.agent)
 	if q.method == http.MethodGet {
 		return req
 	}
-	req.Header.Set(headerIdempotency, q.idempotencyKey)
-	req.Header.Set("Content-Type", "application/json")
+	if q.idempotencyKey != "" {
+		req.Header.Set(headerIdempotency, q.idempotencyKey)
+	}
+	if len(q.body) > 0 || q.idempotencyKey != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	// net/http sends a request with an Idempotency-Key again by itself when a
 	// kept-alive connection dies under it, if it can make the body again
 	// (FAULTS.md H1). So it must not be able to: GetBody stays nil, and there is
@@ -170,14 +177,6 @@ func (r reply) fault() string {
 		return codeTimeout
 	}
 	return codeCut
-}
-
-// isRegister reports whether the body is the register that was asked for.
-func (r reply) isRegister(id sale.RegisterID) bool {
-	var v struct {
-		ID string `json:"id"`
-	}
-	return json.Unmarshal(r.body, &v) == nil && v.ID == string(id)
 }
 
 // validKey refuses what cannot be in a header (FAULTS.md F59).

@@ -28,26 +28,25 @@ var ErrRunning = errors.New("another edgegw is using it: stop that one, or give 
 // control is what people can do to a site, whether its gateway runs or not. It
 // is an admin.Backend.
 type control struct {
-	config     config.Config
-	options    Options
-	log        *slog.Logger
-	since      time.Time
-	db         *store.DB
-	clock      *clock.Clock
-	told       atomic.Pointer[clock.Quality] // that devices have heard of
-	ring       *devicekeys.Ring
-	kek        devicekeys.Source
-	kekProblem error
-	authority  *siteca.Authority
-	files      *siteca.Files // the operator's certificate, nil without one
-	fiscal     *fiscal.Client
-	relay      *relay.Relay // nil without a gateway
-	running    *Gateway     // nil without one
-	tlsAddr    net.Addr
-	plainAddr  net.Addr
-	meters     *meters
-	books      books
-	deciding   sync.Mutex // one decision about a message at a time
+	config    config.Config
+	options   Options
+	log       *slog.Logger
+	since     time.Time
+	db        *store.DB
+	clock     *clock.Clock
+	told      atomic.Pointer[clock.Quality] // that devices have heard of
+	ring      *devicekeys.Ring
+	kek       atomic.Pointer[kekState]
+	authority *siteca.Authority
+	files     *siteca.Files // the operator's certificate, nil without one
+	fiscal    *fiscal.Client
+	relay     *relay.Relay // nil without a gateway
+	running   *Gateway     // nil without one
+	tlsAddr   net.Addr
+	plainAddr net.Addr
+	meters    *meters
+	books     books
+	deciding  sync.Mutex // one decision about a message at a time
 
 	closing sync.Once
 	undos   []func() error

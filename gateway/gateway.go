@@ -17,7 +17,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +25,6 @@ import (
 	"edgegw/broker"
 	"edgegw/clock"
 	"edgegw/config"
-	"edgegw/devicekeys"
 	"edgegw/fiscal"
 	"edgegw/relay"
 	"edgegw/sale"
@@ -143,52 +141,6 @@ func (k *control) openClock(ctx context.Context) error {
 	o.Journal, o.Vouched, err = k.db.LastTime(ctx)
 	k.clock = clock.New(o)
 	k.since = k.clock.Now()
-	return err
-}
-
-func (k *control) openKeys(ctx context.Context) error {
-	sealed, err := k.db.Keys(ctx)
-	if err != nil {
-		return err
-	}
-	kek, source, err := devicekeys.LoadKEK(devicekeys.KEKOptions{Text: k.config.Vault.KEK, File: k.config.Vault.KEKFile,
-		DataDir: k.config.DataDir, SealedKeysExist: len(sealed) > 0})
-	if errors.Is(err, devicekeys.ErrKEKMissing) {
-		// Devices go on selling; only sending waits (CONTRACT.md section 4).
-		k.kekProblem = err
-		k.log.Error("register keys cannot be opened", "cause", err)
-	} else if err != nil {
-		return err
-	}
-	k.kek = source
-	if k.ring, err = devicekeys.Open(ctx, k.db, kek); err != nil {
-		return err
-	}
-	return k.moveKEK(ctx, kek)
-}
-
-// moveKEK carries out what our own notice asks for: where a KEK is given now
-// and the keys are still sealed with the one made at first start, they are
-// sealed anew, all in one transaction. The old file stays: backups need it.
-func (k *control) moveKEK(ctx context.Context, next devicekeys.KEK) error {
-	wrong := slices.ContainsFunc(k.ring.Check(), func(p devicekeys.KeyProblem) bool { return errors.Is(p.Err, devicekeys.ErrWrongKEK) })
-	if !wrong || k.kek.Kind == devicekeys.KEKSelfMade || next.Empty() {
-		return nil
-	}
-	old, _, err := devicekeys.LoadKEK(devicekeys.KEKOptions{DataDir: k.config.DataDir, SealedKeysExist: true})
-	if err != nil {
-		return nil // there is none; the conditions say which keys cannot be opened
-	}
-	ring, err := devicekeys.Open(ctx, k.db, old)
-	if err != nil {
-		return err
-	}
-	if err := ring.ChangeKEK(ctx, next, k.db, "edgegw"); err != nil {
-		k.log.Error("register keys cannot be sealed with the new key-encryption key", "cause", err)
-		return nil
-	}
-	k.log.Info("register keys were sealed anew with the key-encryption key that is given now")
-	k.ring, err = devicekeys.Open(ctx, k.db, next)
 	return err
 }
 

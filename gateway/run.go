@@ -42,6 +42,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "upkeep", run: g.upkeep},
 		{name: "books", run: g.watchBooks},
 		{name: "keys", run: g.checkKeys},
+		{name: "kek", run: g.awaitKEK},
 		{name: "accept", run: g.accepting.run},
 		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},

@@ -130,7 +130,12 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 			}
 			continue
 		}
-		if err := r.try(ctx, head, q); err != nil {
+		if r.pass(ctx, id) != nil {
+			return nil
+		}
+		err = r.try(ctx, head, q)
+		r.passed(id)
+		if err != nil {
 			return err
 		}
 	}

@@ -90,6 +90,7 @@ type Relay struct {
 	queues   map[sale.RegisterID]*queue    // those with work
 	begin    func(sale.RegisterID, *queue) // starts a queue's goroutine; set while Run lives
 	troubles map[sale.RegisterID]error     // of queues that cannot be read
+	gates    map[sale.RegisterID]chan struct{}
 }
 
 // Jitter draws from [0, most).
@@ -129,5 +130,6 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
 		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), signing: newSigning(),
-		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, pending: make(chan struct{}, 1)}
+		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{},
+		gates: map[sale.RegisterID]chan struct{}{}, pending: make(chan struct{}, 1)}
 }

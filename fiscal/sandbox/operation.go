@@ -44,17 +44,29 @@ type register struct {
 	created                         time.Time
 }
 
-func (r *register) activeUnit() *fiscalUnit {
+// unit is the newest unit of the register, nil if it has none.
+func (r *register) unit() *fiscalUnit {
 	if len(r.units) == 0 {
 		return nil
 	}
 	return r.units[len(r.units)-1]
 }
 
+// activeUnit is the one that can sign.
+func (r *register) activeUnit() *fiscalUnit {
+	if u := r.unit(); u != nil && u.isActive() {
+		return u
+	}
+	return nil
+}
+
 type fiscalUnit struct {
 	id, serial string
 	created    time.Time
+	ready      time.Time // provisioning until then
 }
+
+func (u *fiscalUnit) isActive() bool { return !time.Now().Before(u.ready) }
 
 // operation is one sale as the service holds it.
 type operation struct {

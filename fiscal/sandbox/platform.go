@@ -23,7 +23,7 @@ func (s *Service) makeRegister(id string, at *location, jurisdiction, label, ser
 }
 
 func (s *Service) makeUnit(r *register, now time.Time) *fiscalUnit {
-	u := &fiscalUnit{id: s.newID("fu"), serial: randomHex(16), created: now}
+	u := &fiscalUnit{id: s.newID("fu"), serial: randomHex(16), created: now, ready: now}
 	r.units = append(r.units, u)
 	return u
 }
@@ -43,15 +43,18 @@ type unitView struct {
 	State        string         `json:"state"`
 	Jurisdiction string         `json:"jurisdiction"`
 	Registration map[string]any `json:"fiscal_registration"`
-	ProvisionAt  string         `json:"provisioned_at"`
+	ProvisionAt  string         `json:"provisioned_at,omitempty"`
 	CreatedAt    string         `json:"created_at"`
 }
 
 func (u *fiscalUnit) view(r *register) *unitView {
+	if !u.isActive() {
+		return &unitView{ID: u.id, Object: "fiscal_unit", RegisterID: r.id, State: "provisioning", Jurisdiction: r.jurisdiction, CreatedAt: stamp(u.created)}
+	}
 	return &unitView{ID: u.id, Object: "fiscal_unit", RegisterID: r.id, State: "active", Jurisdiction: r.jurisdiction,
 		Registration: map[string]any{"regime": regimes[r.jurisdiction].name, "tse_serial": u.serial, "client_id": r.label,
 			"signature_algorithm": signatureAlgorithm, "time_format": "utcTime", "registered_at": stamp(u.created)},
-		ProvisionAt: stamp(u.created), CreatedAt: stamp(u.created)}
+		ProvisionAt: stamp(u.ready), CreatedAt: stamp(u.created)}
 }
 
 type registerView struct {
@@ -158,10 +161,11 @@ func (s *Service) createUnit(q *request) (int, any, *fail) {
 	switch {
 	case r.err != nil:
 		return 0, nil, r.err
-	case q.reg.activeUnit() != nil:
+	case q.reg.unit() != nil:
 		return 0, nil, &fail{status: http.StatusConflict, code: "fiscal_unit_exists", message: "The register has an active fiscal unit."}
 	}
 	u := s.makeUnit(q.reg, q.now)
+	u.ready = q.now.Add(s.opt.Provisioning)
 	out := map[string]any{"object": "fiscal_unit_response", "fiscal_unit": u.view(q.reg), "register": q.reg.view(),
 		"register_api_key": nil, "register_credential_issued": issue}
 	if issue {

@@ -41,6 +41,7 @@ type Options struct {
 	Control      bool            // serve /_sandbox/…
 	Rand         func(n int) int // 0 ≤ result < n, for Fault.Percent; nil means math/rand
 	PlatformKey  string          // "" makes one
+	Provisioning time.Duration   // how long a fiscal unit made over HTTP takes until it is active
 	KeepRequests int             // how many requests Requests remembers; 0 means 200 000
 	Log          *slog.Logger    // one line per request, at debug level; nil means none
 }
@@ -181,6 +182,19 @@ func (s *Service) AddRegister(id, jurisdiction string) (Register, error) {
 	r := s.makeRegister(id, s.defaultLocation(now), jurisdiction, "Kasse "+id, "", now)
 	s.makeUnit(r, now)
 	return Register{ID: id, Key: s.issueKey(r), Jurisdiction: jurisdiction}, nil
+}
+
+// AddBareRegister makes a register as a back office does: it has neither a
+// fiscal unit nor a key yet.
+func (s *Service) AddBareRegister(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !validID(id) || s.registers[id] != nil {
+		return fmt.Errorf("add register %q: it is no register id, or there is one already", id)
+	}
+	now := time.Now()
+	s.makeRegister(id, s.defaultLocation(now), "DE", "Kasse "+id, "", now)
+	return nil
 }
 
 // MustAddRegister is AddRegister for tests: a German register; it gives the key

@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"edgegw/devicekeys"
+)
+
+// openKeys reads devices and keys. A key-encryption key that is missing or
+// cannot be used stops sending, not selling, and nothing is made in its place
+// (CONTRACT.md section 4).
+func (k *control) openKeys(ctx context.Context) error {
+	sealed, err := k.db.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	o := k.kekOptions(len(sealed) > 0)
+	kek, source, err := devicekeys.LoadKEK(o)
+	k.kek.Store(&kekState{source, err})
+	if err != nil {
+		k.log.Error("register keys cannot be opened; sales are taken and wait", "cause", err)
+	}
+	if k.ring, err = devicekeys.Open(ctx, k.db, kek, o.Older()...); err != nil {
+		return err
+	}
+	k.reseal(ctx)
+	return nil
+}
+
+func (k *control) kekOptions(sealed bool) devicekeys.KEKOptions {
+	v := k.config.Vault
+	return devicekeys.KEKOptions{Text: v.KEK, File: v.KEKFile, PreviousText: v.PreviousKEK, PreviousFile: v.PreviousKEKFile,
+		DataDir: k.config.DataDir, SealedKeysExist: sealed}
+}
+
+// reseal ends a change of the KEK. Where it fails, keys are still opened with
+// the one that sealed them, and the next start tries again. The old KEK's file
+// stays: backups need it.
+func (k *control) reseal(ctx context.Context) {
+	if k.kekProblem() != nil {
+		return
+	}
+	n, err := k.ring.Reseal(ctx, k.db, "edgegw")
+	if err != nil {
+		k.log.Error("register keys cannot be sealed with the new key-encryption key", "cause", err)
+	} else if n > 0 {
+		k.log.Info("register keys were sealed anew with the key-encryption key that is given now", "keys", n)
+	}
+}
+
+// kekState is where the KEK came from, or why there is none.
+type kekState struct {
+	source  devicekeys.Source
+	problem error
+}
+
+func (k *control) kekProblem() error { return k.kek.Load().problem }
+
+// kekLook is how often a key-encryption key that is missing is looked for: its
+// file may lie on something that is mounted late.
+const kekLook = 15 * time.Second
+
+// awaitKEK takes a missing KEK into use as soon as it is there, until ctx ends.
+func (g *Gateway) awaitKEK(ctx context.Context) error {
+	t := time.NewTicker(kekLook)
+	defer t.Stop()
+	for g.kekProblem() != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		g.lookForKEK(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (g *Gateway) lookForKEK(ctx context.Context) {
+	o := g.kekOptions(true)
+	kek, source, err := devicekeys.LoadKEK(o)
+	if err == nil {
+		err = g.ring.UseKEK(kek, o.Older()...)
+	}
+	g.kek.Store(&kekState{source, err})
+	if err != nil {
+		return
+	}
+	g.log.Info("the key-encryption key is there", "source", string(source.Kind))
+	g.reseal(ctx)
+	for _, r := range g.ring.Registers() {
+		g.relay.Wake(r)
+	}
+	g.keys.ask("")
+}
+
+// sealable says why no key can be stored now, nil where it can: asked before
+// OpenFiskal is, whose answer is given once.
+func (k *control) sealable() error {
+	if err := k.kekProblem(); err != nil {
+		return err
+	}
+	for _, bad := range k.ring.Check() {
+		return fmt.Errorf("a stored key cannot be opened (register %s: %w): the key-encryption key may be the wrong one", bad.Register, bad.Err)
+	}
+	return nil
+}
