@@ -25,7 +25,7 @@ import (
 // it decides here what it may know.
 var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health")
-	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock")
+	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision")
 	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest") // stand-ins: true, but not the product
 	others  = set("edgegw", "edgegw/admin", "edgegw/gateway", "edgegw/cmd/edgegw")
 )
@@ -127,6 +127,11 @@ var rules = []rule{
 		name: "only gateway knows Prometheus",
 		from: not(set(gateway)), to: module("github.com/prometheus"),
 		why: "a part tells a function that it was given what happened, so that it can be tested and used without a registry; gateway decides what is counted and who may see it",
+	}, {
+		name: "only provision knows age",
+		from: not(set("edgegw/provision")), to: module("filippo.io"),
+		testsMay: edge(set(gateway, command), anyPath), // what a back office sends
+		why:      "one place decides what is read of an encrypted file, and wipes it",
 	}, {
 		name: "no cgo",
 		from: anyPath, to: set("C"),
@@ -335,6 +340,8 @@ var planted = []struct {
 	{"edgegw/store", "github.com/prometheus/client_golang/prometheus", false, "only gateway knows Prometheus"},
 	{"edgegw/fiscal", "github.com/prometheus/client_golang/prometheus/testutil", true, "only gateway knows Prometheus"},
 	{"edgegw/gateway", "github.com/prometheus/client_golang/prometheus/promhttp", false, ""},
+	{"edgegw/gateway", "filippo.io/age", false, "only provision knows age"},
+	{"edgegw/gateway", "filippo.io/age", true, ""},
 	{"edgegw/store", "C", false, "no cgo"},
 }
 
