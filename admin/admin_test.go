@@ -30,7 +30,9 @@ type memory struct {
 	who     []string
 	filters []SaleFilter
 	set     []SetKey
-	broken  error
+
+	requested []string
+	broken    error
 
 	looked  []QuarantineFilter
 	decided []Decision
@@ -111,6 +113,42 @@ func (m *memory) SetKey(_ context.Context, k SetKey, by string) (KeyResult, erro
 	}
 	m.keys[k.DeviceID] = string(k.Key.Reveal())
 	return KeyResult{RegisterID: "reg_1", Key: "unverified", Notice: "stored " + string(k.Key.Reveal())}, nil
+}
+
+func (m *memory) RequestKey(_ context.Context, q KeyRequest, by string) (KeyResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who, m.requested = append(m.who, by), append(m.requested, fmt.Sprintf("%s %s%s %s %s", q.Kind, q.DeviceID, q.RegisterID, q.PlatformKey.Reveal(), q.Organization))
+	if q.Organization == "" {
+		return KeyResult{}, &Refusal{Code: "answer_lost", Message: "lost under " + string(q.PlatformKey.Reveal())}
+	}
+	return KeyResult{RegisterID: "reg_1", Key: "active", Notice: "by " + string(q.PlatformKey.Reveal())}, nil
+}
+
+func (m *memory) CheckKey(_ context.Context, of KeyOf) ([]KeyCheck, error) {
+	return []KeyCheck{{RegisterID: of.RegisterID, Version: 1, State: "active", Verdict: "accepted"}}, m.broken
+}
+
+func (m *memory) SetPlatformKey(_ context.Context, key secret.Text, by string) (KeyResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	return KeyResult{RegisterID: sale.PlatformKey, Key: "active", Notice: "is " + string(key.Reveal())}, nil
+}
+
+func (m *memory) Recipient(context.Context, string) (string, error) { return "age1test", m.broken }
+
+func (m *memory) Import(_ context.Context, file []byte, by string, each func(ImportRow)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who = append(m.who, by)
+	if string(file) == "bad" {
+		return &Refusal{Code: "invalid", Message: "no CSV"}
+	}
+	for i, line := range strings.Split(string(file), ";") {
+		each(ImportRow{Line: i + 1, DeviceID: sale.DeviceID(line), Result: RowAdded, Password: "once"})
+	}
+	return m.broken
 }
 
 func (m *memory) Sales(_ context.Context, f SaleFilter) ([]Sale, error) {

@@ -25,6 +25,7 @@ type Backend interface {
 	AddDevice(ctx context.Context, a AddDevice, by string) (Credentials, error)
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
+	Keys
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
@@ -101,7 +102,7 @@ type Device struct {
 	State      string          `json:"state"` // online, offline, disabled, or unknown where no gateway runs
 	Since      time.Time       `json:"since,omitzero"`
 	Remote     string          `json:"remote,omitempty"`
-	Key        string          `json:"key"` // active, unverified, refused or missing
+	Key        string          `json:"key"` // active, unverified, pending, refused or missing
 	KeyHint    string          `json:"key_hint,omitempty"`
 	Waiting    int64           `json:"waiting"`  // sales of its register
 	Receipts   int64           `json:"receipts"` // that wait for it
@@ -146,7 +147,7 @@ type SetKey struct {
 // KeyResult says what became of a new key.
 type KeyResult struct {
 	RegisterID sale.RegisterID `json:"register_id"`
-	Key        string          `json:"key"` // active or unverified
+	Key        string          `json:"key"` // active, unverified or pending
 	Notice     string          `json:"notice,omitempty"`
 }
 

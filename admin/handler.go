@@ -19,6 +19,11 @@ import (
 //	GET    /api/v1/devices/{id}        DELETE: removes it
 //	PUT    /api/v1/devices/{id}/key    gives its register a new key
 //	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
+//	POST   …/key/check                 asks OpenFiskal about the keys that are stored
+//	POST   …/key/issue|rotate          {"platform_key","organization"}: asks OpenFiskal for a new key
+//	PUT    /api/v1/platform-key        {"platform_key"}: the site's, in the server-side topology
+//	POST   /api/v1/recipient           what bundles for this box are encrypted to
+//	POST   /api/v1/import              CSV or a bundle; a JSON object per row, with credentials, this once
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
 //	GET    /api/v1/explain?subject=    one sentence, with what it is made from
 //	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
@@ -39,8 +44,18 @@ func Handler(b Backend) http.Handler {
 		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
 		"/devices/{id}/gaps":  {http.MethodDelete: a.forgetGaps},
 		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
-		"/explain":            {http.MethodGet: a.explain},
-		"/sales":              {http.MethodGet: a.sales},
+
+		"/devices/{device}/key/check":      {http.MethodPost: a.checkKey},
+		"/devices/{device}/key/issue":      {http.MethodPost: a.requestKey(sale.KeyIssue)},
+		"/devices/{device}/key/rotate":     {http.MethodPost: a.requestKey(sale.KeyRotate)},
+		"/registers/{register}/key/check":  {http.MethodPost: a.checkKey},
+		"/registers/{register}/key/issue":  {http.MethodPost: a.requestKey(sale.KeyIssue)},
+		"/registers/{register}/key/rotate": {http.MethodPost: a.requestKey(sale.KeyRotate)},
+		"/platform-key":                    {http.MethodPut: a.setPlatformKey},
+		"/recipient":                       {http.MethodPost: a.recipient},
+		"/import":                          {http.MethodPost: a.importFile},
+		"/explain":                         {http.MethodGet: a.explain},
+		"/sales":                           {http.MethodGet: a.sales},
 
 		"/quarantine":              {http.MethodGet: a.quarantine},
 		"/quarantine/{id}":         {http.MethodGet: a.quarantineItem},

@@ -34,6 +34,8 @@ type Rows interface {
 	// retires the older versions of that register in the same transaction.
 	PutKey(ctx context.Context, k sale.SealedKey, by string) error
 	SetKeyState(ctx context.Context, r sale.RegisterID, version int64, s sale.KeyState, by string) error
+	// DropKey forgets a version that was never in use.
+	DropKey(ctx context.Context, r sale.RegisterID, version int64, by string) error
 }
 
 // Resealer replaces the blobs of keys that are there, all or none, in one

@@ -157,6 +157,15 @@ func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, versio
 	return r.settle(ctx, act, err)
 }
 
+// DropKey forgets a version that was never in use: pending, or refused while it
+// was. Its number may come again, for another key with a seal of its own.
+func (r *Ring) DropKey(ctx context.Context, register sale.RegisterID, version int64, by string) error {
+	act := fmt.Sprintf("drop key %d of register %q", version, string(register))
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	return r.settle(ctx, act, r.rows.DropKey(ctx, register, version, by))
+}
+
 // inUse picks the version to send with: the newest that is active or unverified,
 // else the newest that was refused, which a slow probe may find well again.
 func inUse(list []sale.SealedKey) (sale.SealedKey, bool) {

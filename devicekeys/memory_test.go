@@ -116,6 +116,13 @@ func (m *memory) SetKeyState(_ context.Context, r sale.RegisterID, version int64
 	})
 }
 
+func (m *memory) DropKey(_ context.Context, r sale.RegisterID, version int64, by string) error {
+	return m.write(fmt.Sprintf("%s dropped key %s %d", by, r, version), func() error {
+		m.keys[r] = slices.DeleteFunc(m.keys[r], func(k sale.SealedKey) bool { return k.Version == version })
+		return nil
+	})
+}
+
 func (m *memory) ReplaceKeys(_ context.Context, keys []sale.SealedKey, by string) error {
 	return m.write(by+" changed the KEK", func() error {
 		for _, k := range keys {

@@ -15,6 +15,10 @@ import (
 	"edgegw/sale"
 )
 
+// CodeOtherRegister is the code of a key that opens another register than the
+// one it was probed for.
+const CodeOtherRegister = "other_register"
+
 // Codes of our own, for ends that the service has no word for.
 const (
 	codeDNS           = "dns"
@@ -39,7 +43,6 @@ const (
 
 	codeOtherOperation = "other_operation"
 	codeOtherState     = "other_state"
-	codeOtherRegister  = "other_register"
 	codeWrongHost      = "wrong_host"
 )
 

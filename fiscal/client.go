@@ -239,7 +239,7 @@ func (c *Client) Probe(ctx context.Context, register sale.RegisterID, key secret
 	}
 	fault := r.fault()
 	if fault == "" && r.status/100 == 2 && about.ID != register && about.ID.Valid() {
-		return &sale.Problem{Class: sale.KeyRefused, Status: r.status, Code: codeOtherRegister, RequestID: r.requestID,
+		return &sale.Problem{Class: sale.KeyRefused, Status: r.status, Code: CodeOtherRegister, RequestID: r.requestID,
 			Detail: "this key opens the register " + string(about.ID)}
 	}
 	if fault == "" && r.status/100 == 2 && !formed(register) {

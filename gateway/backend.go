@@ -85,7 +85,7 @@ func (k *control) presence() map[sale.DeviceID]broker.Presence {
 }
 
 func (k *control) keyState(r sale.RegisterID) (state, hint string) {
-	info, err := k.ring.KeyInfo(r)
+	info, err := k.ring.KeyInfo(k.keyName(r))
 	if err != nil {
 		return "missing", ""
 	}

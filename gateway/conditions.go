@@ -39,27 +39,6 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	k.serviceSide(b, s)
 }
 
-// keySide raises what keeps register keys from being opened.
-func (k *control) keySide(b *health.Board) {
-	if err := k.kekProblem(); err != nil {
-		b.Set(health.Condition{Code: "kek_missing", Severity: health.Attention, Since: k.since, Title: "The register keys cannot be opened: " + err.Error(),
-			Remedy: "Sales are taken and wait. Put the key-encryption key back: it is looked for every 15 seconds, and vault.kek is read at the next start. Nothing is made in its place"})
-	} else if w := k.kek.Load().source.Warning(); w != "" {
-		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since, Title: w, Remedy: "Set vault.kek or vault.kek_file to a key kept elsewhere"})
-	}
-	for _, bad := range k.ring.Check() {
-		r := registerFacts{Queue: store.Queue{Register: bad.Register}}
-		for _, d := range k.ring.List() {
-			if d.Register == bad.Register {
-				r.devices = append(r.devices, d.ID)
-			}
-		}
-		b.Set(health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since,
-			Title:  "The key of " + r.name() + " cannot be opened: " + bad.Err.Error(),
-			Remedy: "Give back the key-encryption key it was sealed with, or enter the register's key again: " + r.setKey()})
-	}
-}
-
 // serviceSide raises what stands between the site and OpenFiskal.
 func (k *control) serviceSide(b *health.Board, s *admin.Status) {
 	u := k.relay.Uplink()
@@ -98,6 +77,9 @@ func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s
 			Remedy: fmt.Sprintf("They are kept byte for byte and are not sent. Look at each and decide: edgegw quarantine show %d", i.No)})
 	}
 	if err := k.gapConditions(ctx, b); err != nil {
+		return err
+	}
+	if err := k.keyNotices(ctx, b, f.now); err != nil {
 		return err
 	}
 	return k.fiscalCondition(ctx, b, f.now)
@@ -193,7 +175,7 @@ func (s *siteFacts) queueConditions(b *health.Board, r *registerFacts) {
 	switch c.code {
 	case "", "not_running", "uplink_down", "signing_down":
 		return // nothing, or the whole site's
-	case "key_missing":
+	case "key_missing", "key_pending":
 		if r.Waiting == 0 || r.Idle {
 			severity = health.Notice
 		}

@@ -46,7 +46,9 @@ type control struct {
 	plainAddr net.Addr
 	meters    *meters
 	books     books
-	deciding  sync.Mutex // one decision about a message at a time
+	requests  requesting
+	lostKeys  atomic.Bool // a request for a key was lost, and is not over
+	deciding  sync.Mutex  // one decision about a message at a time
 
 	closing sync.Once
 	undos   []func() error

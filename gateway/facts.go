@@ -21,7 +21,14 @@ func (k *control) siteFacts() *siteFacts {
 // registerFacts gathers what they say of one register. What cannot be read is
 // left out: the rest is still worth saying.
 func (k *control) registerFacts(ctx context.Context, q store.Queue, devices []sale.Device) registerFacts {
-	r := registerFacts{Queue: q}
+	r := registerFacts{Queue: q, platform: k.serverSide()}
+	if k.lostKeys.Load() {
+		if lost, err := k.lostRequests(ctx); err == nil {
+			if request, ok := lost[q.Register]; ok {
+				r.lost = &request
+			}
+		}
+	}
 	for _, d := range devices {
 		if d.Register == q.Register {
 			r.devices = append(r.devices, d.ID)
@@ -47,34 +54,27 @@ func (k *control) registerFacts(ctx context.Context, q store.Queue, devices []sa
 // keyFact looks whether there is something to send with. A register that no
 // device has any more needs none, as long as nothing waits.
 func (k *control) keyFact(ctx context.Context, r *registerFacts) keyFact {
+	if len(r.devices) == 0 && r.Waiting == 0 {
+		return keyThere
+	}
+	info, err := k.ring.KeyInfo(k.keyName(r.Register))
 	switch {
-	case len(r.devices) == 0 && r.Waiting == 0:
-	case k.keyless(r.Register):
+	case errors.Is(err, sale.ErrNone):
 		return keyMissing
+	case err == nil && info.State == sale.KeyStatePending:
+		return keyPending
 	case k.sealedAway(ctx, r.Register):
 		return keySealed
-	case k.refused(r.Register):
-		return keyRefused
+	case err == nil && info.State == sale.KeyStateRefused:
+		return keyRefused // nobody should find out with the next sale
 	}
 	return keyThere
-}
-
-// refused reports whether OpenFiskal refused the register's key when it was last
-// asked: nobody should find out with the next sale.
-func (k *control) refused(r sale.RegisterID) bool {
-	info, err := k.ring.KeyInfo(r)
-	return err == nil && info.State == sale.KeyStateRefused
-}
-
-func (k *control) keyless(r sale.RegisterID) bool {
-	_, err := k.ring.KeyInfo(r)
-	return errors.Is(err, sale.ErrNone)
 }
 
 // sealedAway reports whether the register has a key in use that cannot be
 // opened.
 func (k *control) sealedAway(ctx context.Context, r sale.RegisterID) bool {
-	key, err := k.ring.Credential(ctx, r)
+	key, err := k.ring.Credential(ctx, k.keyName(r))
 	key.Wipe()
 	return err != nil && !errors.Is(err, sale.ErrNone)
 }

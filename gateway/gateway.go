@@ -163,7 +163,7 @@ func (k *control) openFiscal() error {
 		to.Proxy = proxy
 		transport = fiscal.NewTransport(to)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.answered}, k.ring)
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.answered, Organization: k.actsFor()}, credentials{k})
 	if err != nil {
 		return fmt.Errorf("openfiskal.base_url: %w", err)
 	}
@@ -230,9 +230,9 @@ func (g *Gateway) bind() error {
 			g.site.poke()
 			g.keys.ask("") // the link may be back for those that nobody could ask about
 		},
-		Refused: func(r sale.RegisterID) { g.keys.ask(r) },
+		Refused: func(r sale.RegisterID) { g.keys.ask(g.keyName(r)) },
 		Log:     g.log,
-	}, g.db, fiscal.Encoder{NewKey: newUUID}, counted{g.fiscal, g.meters}, roster{g.ring})
+	}, g.db, fiscal.Encoder{NewKey: newUUID}, counted{g.fiscal, g.meters}, roster{g.ring, g.serverSide()})
 	o := broker.Options{
 		MaxConnections:    c.MQTT.MaxConnections,
 		PerAddress:        c.MQTT.MaxConnectionsPerAddress,

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
+	"strings"
 
 	"edgegw/admin"
 	"edgegw/devicekeys"
+	"edgegw/fiscal"
 	"edgegw/sale"
 	"edgegw/secret"
 )
@@ -27,27 +27,38 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 	var checked checkedKey
 	if !a.Key.Empty() {
 		var err error
-		if checked, err = k.checkKey(ctx, a.RegisterID, a.Key, a.Unverified); err != nil {
+		if checked, err = k.checkNewKey(ctx, a.RegisterID, a.Key, a.Unverified); err != nil {
 			return admin.Credentials{}, err
 		}
 	}
-	password, err := k.ring.Add(ctx, n, by)
+	return k.addDevice(ctx, n, a.Key, checked, by)
+}
+
+// addDevice stores a device, with a key that was checked, if one came: both or
+// none.
+func (k *control) addDevice(ctx context.Context, n devicekeys.NewDevice, key secret.Text, checked checkedKey, by string) (admin.Credentials, error) {
+	_, known := k.ring.Owner(key)
+	var password secret.Text
+	var err error
+	switch {
+	case key.Empty() || known:
+		password, err = k.ring.Add(ctx, n, by)
+	default:
+		checked = k.beside(n.Register, checked)
+		password, err = k.ring.AddWithKey(ctx, n, key, checked.state, by)
+	}
 	if err != nil {
 		return admin.Credentials{}, refusal(err)
 	}
-	result := admin.KeyResult{}
-	if !a.Key.Empty() {
-		if result, err = k.storeKey(ctx, a.RegisterID, a.Key, checked, by); err != nil {
-			// The secret is shown once: a device without it would be no use.
-			return admin.Credentials{}, errors.Join(err, k.ring.Remove(ctx, a.DeviceID, by))
-		}
-	} else if result.Key, _ = k.keyState(a.RegisterID); result.Key == "missing" {
-		result.Notice = "This register has no key yet: sales are taken and wait. Give it one: edgegw key set " + string(a.DeviceID) + " --key-stdin"
+	c := admin.Credentials{DeviceID: n.ID, Username: string(n.ID), Password: string(password.Reveal()), MQTTURL: k.MQTTURL(), Notice: strings.TrimSpace(checked.notice)}
+	if c.Key, _ = k.keyState(n.Register); c.Key == "missing" {
+		c.Notice = "This register has no key yet: sales are taken and wait. Give it one: " + k.setKeyCommand(n.ID)
 	}
-	c := admin.Credentials{DeviceID: a.DeviceID, Username: string(a.DeviceID), Password: string(password.Reveal()), MQTTURL: k.MQTTURL(),
-		Key: result.Key, Notice: result.Notice}
 	if k.config.MQTT.CertFile == "" {
 		c.CAFile = k.CAFile() // with the operator's certificate it is his own CA that devices trust
+	}
+	if !key.Empty() {
+		k.newKey(n.Register)
 	}
 	return c, nil
 }
@@ -55,50 +66,86 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 // SetKey gives a register a new key: the register of a device, or one that no
 // device has any more while its sales still wait.
 func (k *control) SetKey(ctx context.Context, s admin.SetKey, by string) (admin.KeyResult, error) {
-	register := s.RegisterID
-	if s.DeviceID != "" {
-		d, err := k.ring.Get(s.DeviceID)
-		if err != nil {
-			return admin.KeyResult{}, unknown(s.DeviceID)
-		}
-		register = d.Register
-	}
-	known, err := k.db.HasRegister(ctx, register)
+	register, err := k.registerOf(ctx, admin.KeyOf{DeviceID: s.DeviceID, RegisterID: s.RegisterID})
 	if err != nil {
+		return admin.KeyResult{}, err
+	}
+	if err := k.mayBeKeyOf(register, s.Key); err != nil {
+		return admin.KeyResult{}, err
+	}
+	ask := func(ctx context.Context) (checkedKey, error) { return k.askAbout(ctx, register, s.Key, s.Unverified) }
+	return k.setKey(ctx, register, s.Key, ask, by)
+}
+
+// setKey stores a key beside the one in use before anybody is asked about it, so
+// that a crash loses neither, and then puts it to use, or forgets it where it is
+// refused.
+func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secret.Text, ask func(context.Context) (checkedKey, error), by string) (admin.KeyResult, error) {
+	info, known := k.ring.Owner(key)
+	if !known {
+		var err error
+		if info, err = k.ring.SetKey(ctx, register, key, sale.KeyStatePending, by); err != nil {
+			return admin.KeyResult{}, refusal(err)
+		}
+	}
+	checked, err := ask(ctx)
+	record := context.WithoutCancel(ctx) // what OpenFiskal said counts, whatever becomes of the person's patience
+	if err != nil {
+		if r := (*admin.Refusal)(nil); !known && errors.As(err, &r) {
+			if dropped := k.ring.DropKey(record, register, info.Version, by); dropped != nil {
+				return admin.KeyResult{}, errors.Join(err, dropped)
+			}
+		}
 		return admin.KeyResult{}, err
 	}
 	if !known {
-		return admin.KeyResult{}, &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("there is no register %q at this site", string(register)),
+		checked = k.beside(register, checked)
+	} else if checked.notice = storedBefore + " " + checked.notice; checked.state != sale.KeyStateActive {
+		checked.state = info.State // nobody could say more of a key that is in its place already
+	}
+	if checked.state != info.State {
+		if err := k.ring.SetKeyState(record, register, info.Version, checked.state, by); err != nil {
+			return admin.KeyResult{}, err
+		}
+	}
+	k.newKey(register)
+	return admin.KeyResult{RegisterID: register, Key: string(checked.state), Notice: strings.TrimSpace(checked.notice)}, nil
+}
+
+const storedBefore = "It was stored before."
+
+// registerOf finds a register that this site knows.
+func (k *control) registerOf(ctx context.Context, of admin.KeyOf) (sale.RegisterID, error) {
+	if of.DeviceID != "" {
+		d, err := k.ring.Get(of.DeviceID)
+		if err != nil {
+			return "", unknown(of.DeviceID)
+		}
+		return d.Register, nil
+	}
+	known, err := k.db.HasRegister(ctx, of.RegisterID)
+	if err == nil && !known {
+		err = &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("there is no register %q at this site", string(of.RegisterID)),
 			Remedy: "See the devices and their registers: edgegw device list"}
 	}
-	checked, err := k.checkKey(ctx, register, s.Key, s.Unverified)
-	if err != nil {
-		return admin.KeyResult{}, err
-	}
-	return k.storeKey(ctx, register, s.Key, checked, by)
+	return of.RegisterID, err
 }
 
 // checkedKey is what OpenFiskal said of a key.
 type checkedKey struct {
-	state  sale.KeyState
-	notice string
+	state   sale.KeyState
+	notice  string
+	offline bool // the uplink is to blame
 }
 
-func (k *control) storeKey(ctx context.Context, r sale.RegisterID, key secret.Text, c checkedKey, by string) (admin.KeyResult, error) {
+// beside keeps a key that works in use where nobody could ask whether the new
+// one is right (CONTRACT.md section 4).
+func (k *control) beside(r sale.RegisterID, c checkedKey) checkedKey {
 	if c.state == sale.KeyStateUnverified && k.works(r) {
-		// Nobody could ask whether the new one is right, and the old one works:
-		// it waits beside it (CONTRACT.md section 4).
 		c.state = sale.KeyStatePending
 		c.notice += " The key in use stays until the new one has been confirmed."
 	}
-	if _, err := k.ring.SetKey(ctx, r, key, c.state, by); err != nil {
-		return admin.KeyResult{}, refusal(err)
-	}
-	if k.relay != nil {
-		k.relay.Wake(r)
-		k.running.keys.ask("")
-	}
-	return admin.KeyResult{RegisterID: r, Key: string(c.state), Notice: c.notice}, nil
+	return c
 }
 
 // works reports whether the register has a key that OpenFiskal confirmed, and
@@ -108,128 +155,77 @@ func (k *control) works(r sale.RegisterID) bool {
 	return err == nil && info.State == sale.KeyStateActive
 }
 
-// checkKey asks OpenFiskal, read-only, whether the key opens the register.
-func (k *control) checkKey(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (checkedKey, error) {
-	if err := devicekeys.CheckRegisterKey(key); err != nil {
-		return checkedKey{}, refusal(err)
+// newKey lets a queue go on that waited for a key.
+func (k *control) newKey(r sale.RegisterID) {
+	if k.running != nil {
+		k.relay.Wake(r)
+		k.running.keys.ask("")
 	}
+}
+
+// mayBeKeyOf refuses, by name, what cannot be the register's key.
+func (k *control) mayBeKeyOf(r sale.RegisterID, key secret.Text) error {
+	if k.serverSide() {
+		return &admin.Refusal{Code: "invalid", Message: "this site sends with its platform key (openfiskal.topology: server_side), and takes no register keys",
+			Remedy: "Enter the platform key: edgegw key set --platform --key-stdin"}
+	}
+	if err := devicekeys.CheckRegisterKey(key); err != nil {
+		return refusal(err)
+	}
+	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), key); err != nil {
+		return &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or ask the back office for the key of this register there"}
+	}
+	if owner, there := k.ring.Owner(key); there && owner.Register != r {
+		return &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("this is the key of %s, not of register %s: nothing was stored", k.nameOf(owner.Register), r),
+			Remedy: "Ask the back office for the key of register " + string(r)}
+	}
+	return nil
+}
+
+// nameOf names a register with its devices.
+func (k *control) nameOf(r sale.RegisterID) string {
+	var names []string
+	for _, d := range k.ring.List() {
+		if d.Register == r {
+			names = append(names, string(d.ID))
+		}
+	}
+	if len(names) == 0 {
+		return "register " + string(r)
+	}
+	return fmt.Sprintf("register %s (%s)", r, enumerate(names, "devices"))
+}
+
+// checkNewKey is what can be known of a key before it is stored.
+func (k *control) checkNewKey(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (checkedKey, error) {
+	if err := k.mayBeKeyOf(r, key); err != nil {
+		return checkedKey{}, err
+	}
+	return k.askAbout(ctx, r, key, unverified)
+}
+
+// askAbout asks OpenFiskal, read-only, whether the key opens the register.
+func (k *control) askAbout(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (checkedKey, error) {
 	err := k.fiscal.Probe(ctx, r, key)
 	var p *sale.Problem
 	switch {
 	case err == nil:
 		return checkedKey{state: sale.KeyStateActive}, nil
+	case errors.Is(err, fiscal.ErrNoUnit):
+		return checkedKey{state: sale.KeyStatePending, notice: noUnitNotice}, nil
 	case !errors.As(err, &p):
 		return checkedKey{}, err
+	case p.Code == fiscal.CodeOtherRegister:
+		return checkedKey{}, &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("OpenFiskal says that %s: nothing was stored", p.Detail),
+			Remedy: "Ask the back office for the key of register " + string(r)}
 	case unverified:
-		return checkedKey{sale.KeyStateUnverified, "OpenFiskal did not confirm this key (" + p.Error() + "); it was stored because you said so."}, nil
+		return checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal did not confirm this key (" + p.Error() + "); it was stored because you said so."}, nil
 	case p.Class == sale.KeyRefused || p.Class == sale.RegisterUnknown || p.Class == sale.Poison:
 		return checkedKey{}, &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal refuses this key for register %s: %s", r, p.Error()),
 			Remedy: "Nothing was stored. Check the register id and the key, or store it all the same with --unverified"}
 	}
-	return checkedKey{sale.KeyStateUnverified, "OpenFiskal could not be asked (" + p.Error() + "): the key is stored and will be checked when it can be."}, nil
+	return checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked (" + p.Error() + "): the key is stored and will be checked when it can be.",
+		offline: p.Class == sale.Uplink}, nil
 }
 
-// keyWatch is what makes the gateway ask about keys.
-type keyWatch struct {
-	mu       sync.Mutex
-	suspects map[sale.RegisterID]bool // whose key was just refused
-	poke     chan struct{}
-}
-
-// ask wants keys checked soon; of register r, where one is named, all of them.
-func (k *keyWatch) ask(r sale.RegisterID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r != "" {
-		k.suspects[r] = true
-	}
-	select {
-	case k.poke <- struct{}{}:
-	default:
-	}
-}
-
-func (k *keyWatch) take() map[sale.RegisterID]bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	m := k.suspects
-	k.suspects = map[sale.RegisterID]bool{}
-	return m
-}
-
-// How often keys are asked about that nobody could ask about before, and those
-// that were refused (CONTRACT.md section 3: a slow probe).
-const (
-	verifyEvery = time.Minute
-	refusedKeys = 15 * time.Minute
-)
-
-// checkKeys asks about keys when there is reason to, until ctx ends.
-func (g *Gateway) checkKeys(ctx context.Context) error {
-	slow, soon := time.NewTicker(refusedKeys), time.NewTimer(0)
-	defer slow.Stop()
-	defer soon.Stop()
-	for {
-		all := false
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-slow.C:
-			all = true
-		case <-g.keys.poke:
-		case <-soon.C:
-		}
-		if g.verifyKeys(ctx, all) {
-			soon.Reset(verifyEvery)
-		}
-	}
-}
-
-// verifyKeys asks OpenFiskal about keys that nobody could ask about when they
-// were stored, about all keys of registers it has just refused, and, with all
-// set, about refused ones as well: the one that is right takes its place. It
-// gives true, and stops, where nobody can be asked.
-func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
-	suspect := g.keys.take()
-	for _, r := range g.ring.Registers() {
-		for _, info := range g.ring.KeyVersions(r) {
-			open := info.State == sale.KeyStatePending || info.State == sale.KeyStateUnverified
-			if !open && !suspect[r] && (!all || info.State != sale.KeyStateRefused) {
-				continue
-			}
-			if !g.verify(ctx, info) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// verify gives false if nobody could be asked.
-func (g *Gateway) verify(ctx context.Context, info devicekeys.KeyInfo) bool {
-	key, err := g.ring.Version(ctx, info.Register, info.Version)
-	if err != nil {
-		return true // it cannot be opened, and the conditions say so
-	}
-	defer key.Wipe()
-	err = g.fiscal.Probe(ctx, info.Register, key)
-	state := sale.KeyStateActive
-	var p *sale.Problem
-	if errors.As(err, &p) && p.Class == sale.KeyRefused {
-		state = sale.KeyStateRefused
-	} else if err != nil {
-		return false
-	}
-	if state == info.State {
-		return true
-	}
-	if err := g.ring.SetKeyState(ctx, info.Register, info.Version, state, "edgegw"); err != nil {
-		g.log.Error("the state of a register key cannot be stored", "register", info.Register, "cause", err)
-		return false
-	}
-	g.log.Info("a register key was checked", "register", info.Register, "version", info.Version, "state", string(state))
-	if state == sale.KeyStateActive {
-		g.relay.Wake(info.Register)
-	}
-	return true
-}
+const noUnitNotice = "The key is right, but OpenFiskal has no active fiscal unit for the register yet: sales are taken and wait for it, and the key is put to use when it is there."

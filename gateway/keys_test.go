@@ -39,9 +39,9 @@ func (s *testSite) sell(id sale.DeviceID, saleID string) {
 func TestAKeyIsProbedBeforeItReplacesOneThatWorks(t *testing.T) {
 	s := newSite(t, sandbox.Options{}).on()
 	s.add("pump-01")
-	s.add("pump-02")
+	elsewhere := s.sandbox.MustAddRegister("reg_elsewhere")
 	s.sandbox.SetDown(true)
-	wrong, err := s.SetKey(t.Context(), admin.SetKey{DeviceID: "pump-01", Key: secret.FromString(s.keys[1])}, "test")
+	wrong, err := s.SetKey(t.Context(), admin.SetKey{DeviceID: "pump-01", Key: secret.FromString(elsewhere)}, "test")
 	if err != nil || wrong.Key != "pending" {
 		t.Fatalf("stored as %+v, %v", wrong, err)
 	}

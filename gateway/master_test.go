@@ -230,7 +230,7 @@ func (w *world) begin(p *power, change func(*life)) *life {
 		w.tune(&o)
 	}
 	change(&life{db: db, ring: ring})
-	r := relay.New(o, journal, fiscal.Encoder{NewKey: uuid.NewString}, service, roster{ring})
+	r := relay.New(o, journal, fiscal.Encoder{NewKey: uuid.NewString}, service, roster{ring: ring})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()

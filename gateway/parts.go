@@ -15,14 +15,26 @@ import (
 )
 
 // roster shows the ring's devices to the relay.
-type roster struct{ ring *devicekeys.Ring }
+type roster struct {
+	ring       *devicekeys.Ring
+	serverSide bool
+}
 
 func (r roster) Device(id sale.DeviceID) (sale.Device, bool) {
 	d, err := r.ring.Get(id)
 	return d, err == nil
 }
 
-func (r roster) Registers() int { return len(r.ring.Registers()) }
+func (r roster) Registers() int {
+	if !r.serverSide {
+		return len(r.ring.Registers())
+	}
+	of := map[sale.RegisterID]bool{}
+	for _, d := range r.ring.List() {
+		of[d.Register] = true
+	}
+	return len(of)
+}
 
 // mailbox shows the store's letters to the broker, rendered.
 type mailbox struct {

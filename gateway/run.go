@@ -78,6 +78,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		stages[i].end()
 		<-stages[i].done
 	}
+	g.requests.all.Wait() // a key that OpenFiskal is making is given once
 	for len(died) > 0 {
 		cause = errors.Join(cause, <-died)
 	}

@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"edgegw/devicekeys"
+	"edgegw/sale"
 )
 
 // openKeys reads devices and keys. A key-encryption key that is missing or
@@ -26,7 +28,7 @@ func (k *control) openKeys(ctx context.Context) error {
 		return err
 	}
 	k.reseal(ctx)
-	return nil
+	return k.adoptRequests(ctx)
 }
 
 func (k *control) kekOptions(sealed bool) devicekeys.KEKOptions {
@@ -106,4 +108,33 @@ func (k *control) sealable() error {
 		return fmt.Errorf("a stored key cannot be opened (register %s: %w): the key-encryption key may be the wrong one", bad.Register, bad.Err)
 	}
 	return nil
+}
+
+// requesting keeps two requests for one register's key apart, and the gateway
+// from ending under one: its answer is given once.
+type requesting struct {
+	mu  sync.Mutex
+	of  map[sale.RegisterID]bool
+	all sync.WaitGroup
+}
+
+func (r *requesting) begin(id sale.RegisterID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[id] {
+		return false
+	}
+	if r.of == nil {
+		r.of = map[sale.RegisterID]bool{}
+	}
+	r.of[id] = true
+	r.all.Add(1)
+	return true
+}
+
+func (r *requesting) end(id sale.RegisterID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.of, id)
+	r.all.Done()
 }

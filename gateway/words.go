@@ -37,8 +37,10 @@ type registerFacts struct {
 	devices    []sale.DeviceID
 	last       store.TriedInVain // the head's last attempt in vain, zero if there is none
 	key        keyFact
-	unreadable error       // of its queue
-	items      []sale.Item // its sales in quarantine, newest first
+	platform   bool             // the site sends with its platform key
+	lost       *sale.KeyRequest // nil: none
+	unreadable error            // of its queue
+	items      []sale.Item      // its sales in quarantine, newest first
 }
 
 type keyFact uint8
@@ -48,6 +50,7 @@ const (
 	keyMissing
 	keySealed  // it cannot be opened
 	keyRefused // OpenFiskal refused it when it was last asked
+	keyPending // there is one that nobody has confirmed, and none beside it
 )
 
 // cause is what stands in the way of a register's sales.
@@ -71,6 +74,12 @@ func (s *siteFacts) cause(r *registerFacts, its string) cause {
 		return cause{code: "key_sealed", since: r.BlockedSince, why: its + " key cannot be opened",
 			do:   "Give back the key-encryption key (vault.kek, vault.kek_file) and start the gateway again",
 			more: "The register's key can also be entered anew: " + r.setKey()}
+	case r.lost != nil && r.key != keyThere && r.key != keyPending && (r.BlockedSince.IsZero() || r.Class == sale.KeyRefused):
+		return cause{code: "key_request_lost", since: r.lost.At, why: lostWords(s.now, r.lost, its),
+			do: "Rotate again: " + rotateCommand(r.device(), r.Register), more: "The back office has the platform key, or can make a register key and give it to you: " + r.setKey()}
+	case r.key == keyPending && (r.BlockedSince.IsZero() || r.Class == sale.KeyRefused):
+		return cause{code: "key_pending", since: r.BlockedSince, why: its + " key waits until OpenFiskal confirms it",
+			do: "See what it says: " + r.checkKey(), more: "OpenFiskal is asked every minute; a register that has no active fiscal unit yet is waited for"}
 	case r.key == keyMissing && (r.BlockedSince.IsZero() || r.Class == sale.KeyRefused):
 		return cause{code: "key_missing", since: r.BlockedSince, why: its + " key has not been entered yet",
 			do: "Enter it: " + r.setKey(), more: "The back office has it"}
@@ -161,7 +170,29 @@ func (r *registerFacts) status() string {
 	return fmt.Sprintf(" (%d)", r.last.Status)
 }
 
+// lostWords says what is known of a key whose making was asked for.
+func lostWords(now time.Time, q *sale.KeyRequest, its string) string {
+	return fmt.Sprintf("a new key was asked for %s, the answer was lost, and %s key before is dead", moment(now, q.At), its)
+}
+
+func (r *registerFacts) device() sale.DeviceID {
+	if len(r.devices) == 0 {
+		return ""
+	}
+	return r.devices[0]
+}
+
+func (r *registerFacts) checkKey() string {
+	if len(r.devices) == 0 {
+		return fmt.Sprintf("edgegw key check --register %s", r.Register)
+	}
+	return fmt.Sprintf("edgegw key check %s", r.devices[0])
+}
+
 func (r *registerFacts) setKey() string {
+	if r.platform {
+		return platformKeyCommand
+	}
 	if len(r.devices) == 0 {
 		return fmt.Sprintf("edgegw key set --register %s --key-stdin", r.Register)
 	}

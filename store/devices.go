@@ -160,8 +160,7 @@ func (db *DB) Keys(ctx context.Context) (keys []sale.SealedKey, err error) {
 
 // PutKey adds a version of a register's key. One that is in use from now on
 // (active, unverified) retires the versions before it, in the same commit, and
-// their sealed bytes are removed. A request for a key of that register is
-// answered by it, however it came.
+// their sealed bytes are removed.
 func (db *DB) PutKey(ctx context.Context, k sale.SealedKey, by string) error {
 	if err := db.change(ctx, func(t *tx) error { return t.putKey(k, by) }); err != nil {
 		return fmt.Errorf("store the key of %s: %w", k.Register, err)
@@ -183,9 +182,6 @@ func (t *tx) putKey(k sale.SealedKey, by string) error {
 		register, k.Version, string(k.State), millis(k.AddedAt), nonNil(k.Sealed)); err != nil {
 		return err
 	}
-	if _, err := t.exec(`DELETE FROM key_request WHERE register = ?`, register); err != nil {
-		return err
-	}
 	if err := t.audit(millis(k.AddedAt), by, "register key added", string(k.Register),
 		fmt.Sprintf("version %d, %s", k.Version, k.State)); err != nil {
 		return err
@@ -200,8 +196,11 @@ func (t *tx) putKey(k sale.SealedKey, by string) error {
 
 // retire puts versions below one out of use. The queue that the old key may
 // have blocked is due at once, also for a process that starts after this one
-// died.
+// died. A request for a key of that register is over, however this one came.
 func (t *tx) retire(register, below int64) error {
+	if _, err := t.exec(`DELETE FROM key_request WHERE register = ?`, register); err != nil {
+		return err
+	}
 	if _, err := t.exec(`UPDATE queue SET next_attempt = 0 WHERE register = ? AND blocked_since > 0`, register); err != nil {
 		return err
 	}
@@ -237,6 +236,25 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 	})
 	if err != nil {
 		return fmt.Errorf("change the key of %s: %w", r, err)
+	}
+	return nil
+}
+
+// DropKey forgets a version that was never in use: OpenFiskal refused it when it
+// came.
+func (db *DB) DropKey(ctx context.Context, r sale.RegisterID, version int64, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		n, err := t.exec(`DELETE FROM register_key WHERE register = ? AND version = ? AND state IN ('pending', 'refused')`, t.w.rows.registers[r], version)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return sale.ErrNone
+		}
+		return t.audit(millis(db.now()), by, "register key dropped", string(r), fmt.Sprintf("version %d, refused by OpenFiskal", version))
+	})
+	if err != nil {
+		return fmt.Errorf("drop the key of %s: %w", r, err)
 	}
 	return nil
 }

@@ -1,0 +1,305 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/devicekeys"
+	"edgegw/fiscal"
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// RequestKey asks OpenFiskal for a key of a register: its first (issue), or one
+// in the place of the one before, which is dead from then on (rotate). The
+// platform key is used for this and wiped. What it does is written down before
+// it is done, in this order: the queue is held; the request is noted; it is
+// made, once; the new key is stored, as pending; it is asked about, and put to
+// use; the queue goes on. A crash anywhere leaves what the next start can tell a
+// person (CONTRACT.md section 4).
+func (k *control) RequestKey(ctx context.Context, q admin.KeyRequest, by string) (admin.KeyResult, error) {
+	defer q.PlatformKey.Wipe()
+	register, err := k.registerOf(ctx, q.KeyOf)
+	if err != nil {
+		return admin.KeyResult{}, err
+	}
+	p := fiscal.Platform{Key: q.PlatformKey, Organization: cmp.Or(q.Organization, k.config.OpenFiskal.Organization)}
+	if err := k.mayRequest(p); err != nil {
+		return admin.KeyResult{}, err
+	}
+	if !k.requests.begin(register) {
+		return admin.KeyResult{}, &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("a key of register %s is being asked for already", register), Remedy: "Wait for it"}
+	}
+	defer k.requests.end(register)
+	if k.relay != nil {
+		release, err := k.relay.Hold(ctx, register)
+		if err != nil {
+			return admin.KeyResult{}, err
+		}
+		defer release()
+	}
+	key, err := k.request(ctx, sale.KeyRequest{Register: register, Kind: q.Kind, At: k.now(), By: by}, p)
+	if err != nil {
+		return admin.KeyResult{}, err
+	}
+	defer key.Wipe()
+	return k.takeNewKey(ctx, register, q.Kind, key, by)
+}
+
+// mayRequest finds what would make the answer useless, or the request a leak,
+// before it leaves.
+func (k *control) mayRequest(p fiscal.Platform) error {
+	if k.serverSide() {
+		return &admin.Refusal{Code: "invalid", Message: "this site sends with its platform key (openfiskal.topology: server_side), and needs no register keys",
+			Remedy: "Nothing was asked. To use register keys, set openfiskal.topology: device_direct"}
+	}
+	if err := devicekeys.CheckPlatformKey(p.Key); err != nil {
+		return refusal(err)
+	}
+	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), p.Key); err != nil {
+		return &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or take the platform key of that host"}
+	}
+	if p.Organization == "" {
+		return &admin.Refusal{Code: "invalid", Message: "a platform key acts for an organization, and none is named", Remedy: "Give it: --organization org_…"}
+	}
+	if err := k.sealable(); err != nil {
+		return &admin.Refusal{Code: "not_ready", Message: "a new key could not be kept, so none was asked for: " + err.Error(),
+			Remedy: "Give the right key-encryption key back first: edgegw status"}
+	}
+	return nil
+}
+
+// request notes the request, makes it once, and notes what is known where no
+// key came. A person who goes away does not end it: the answer is given once.
+func (k *control) request(ctx context.Context, q sale.KeyRequest, p fiscal.Platform) (secret.Text, error) {
+	if err := k.db.AskKey(ctx, q); err != nil {
+		return secret.Text{}, err // nothing was asked
+	}
+	ctx = context.WithoutCancel(ctx)
+	make := k.fiscal.RotateKey
+	if q.Kind == sale.KeyIssue {
+		make = k.fiscal.IssueKey
+	}
+	key, err := make(ctx, q.Register, p)
+	if err == nil {
+		return key, nil
+	}
+	var problem *sale.Problem
+	if !errors.As(err, &problem) {
+		return secret.Text{}, err
+	}
+	lost := fiscal.Lost(problem)
+	if lost {
+		k.lostKeys.Store(true)
+	}
+	if noted := k.db.EndKeyRequest(ctx, q.Register, lost, problem.Error(), q.By); noted != nil {
+		k.log.Error("the end of a request for a register key cannot be noted", "register", q.Register, "cause", noted)
+	}
+	if !lost {
+		return secret.Text{}, &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal made no key for register %s: %s", q.Register, problem.Error()),
+			Remedy: "Nothing has changed. " + requestAdvice(q.Kind, problem)}
+	}
+	if k.running != nil {
+		k.running.keys.ask(q.Register)
+	}
+	return secret.Text{}, &admin.Refusal{Code: "answer_lost",
+		Message: fmt.Sprintf("OpenFiskal may have made a new key for register %s, but its answer did not arrive (%s): the key before may be dead", q.Register, problem.Error()),
+		Remedy:  "Sales are taken and wait. Rotate again: " + rotateCommand(k.deviceOf(q.Register), q.Register)}
+}
+
+func requestAdvice(kind sale.KeyRequestKind, p *sale.Problem) string {
+	switch {
+	case p.Class == sale.Uplink:
+		return "Try again when the uplink is back"
+	case p.Status == 409 && kind == sale.KeyIssue:
+		return "The register may have a fiscal unit already: then ask for a new key with edgegw key rotate"
+	case p.Status == 409:
+		return "The register may have no key yet: then ask for its first with edgegw key issue"
+	case p.Class == sale.KeyRefused:
+		return "Check the platform key and the organization"
+	}
+	return "Ask the back office how the register is"
+}
+
+// deviceOf gives a device of the register, "" where it has none.
+func (k *control) deviceOf(r sale.RegisterID) sale.DeviceID {
+	for _, d := range k.ring.List() {
+		if d.Register == r {
+			return d.ID
+		}
+	}
+	return ""
+}
+
+func rotateCommand(d sale.DeviceID, r sale.RegisterID) string {
+	if d == "" {
+		return fmt.Sprintf("edgegw key rotate --register %s --key-stdin", r)
+	}
+	return fmt.Sprintf("edgegw key rotate %s --key-stdin", d)
+}
+
+const (
+	// keepTries and keepPause bound how long a new key is held in memory while
+	// the disk takes nothing: it may be full for a moment.
+	keepTries = 20
+	keepPause = 500 * time.Millisecond
+	// unitWait is how long a command waits for a fiscal unit; the gateway waits on.
+	unitWait  = 2 * time.Minute
+	unitPause = 2 * time.Second
+)
+
+// takeNewKey stores the key that was just made, before anything else is done
+// with it, and puts it to use when OpenFiskal takes it.
+func (k *control) takeNewKey(ctx context.Context, r sale.RegisterID, kind sale.KeyRequestKind, key secret.Text, by string) (admin.KeyResult, error) {
+	record := context.WithoutCancel(ctx)
+	info, err := k.keep(record, r, key, by)
+	if err != nil {
+		return admin.KeyResult{}, &admin.Refusal{Code: "answer_lost",
+			Message: fmt.Sprintf("OpenFiskal has made a new key for register %s, and it cannot be stored (%v): the key before is dead", r, err),
+			Remedy:  "Make room on the disk, then rotate again: " + rotateCommand(k.deviceOf(r), r)}
+	}
+	if err := k.db.EndKeyRequest(record, r, false, "the new key is stored", by); err != nil {
+		k.log.Error("the end of a request for a register key cannot be noted", "register", r, "cause", err) // the next start sees the key beside it
+	}
+	result := admin.KeyResult{RegisterID: r, Key: string(sale.KeyStatePending)}
+	for end := time.Now().Add(unitWait); ; {
+		v := k.verify(ctx, info)
+		switch {
+		case v == keyConfirmed:
+			result.Key = string(sale.KeyStateActive)
+			k.newKey(r)
+			return result, nil
+		case v != keyWithoutUnit:
+			result.Notice = "The new key is stored; OpenFiskal has not confirmed it yet, and it will be asked again."
+			k.newKey(r)
+			return result, nil
+		}
+		result.Notice = noUnitNotice
+		if ctx.Err() != nil || time.Now().After(end) || kind != sale.KeyIssue {
+			k.newKey(r)
+			return result, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(unitPause):
+		}
+	}
+}
+
+func (k *control) keep(ctx context.Context, r sale.RegisterID, key secret.Text, by string) (info devicekeys.KeyInfo, err error) {
+	for range keepTries {
+		if info, err = k.ring.SetKey(ctx, r, key, sale.KeyStatePending, by); err == nil {
+			return info, nil
+		}
+		if info, stored := k.ring.Owner(key); stored {
+			return info, nil // the commit came through, its answer did not
+		}
+		if devicekeys.CheckRegisterKey(key) != nil {
+			return info, err // no waiting helps
+		}
+		k.log.Error("a new register key cannot be stored; trying again", "register", r, "cause", err)
+		<-time.After(keepPause)
+	}
+	return info, err
+}
+
+// adoptRequests settles what an earlier process left: its answers will not come
+// any more.
+func (k *control) adoptRequests(ctx context.Context) error {
+	requests, err := k.db.KeyRequests(ctx)
+	for _, q := range requests {
+		if q.State != sale.KeyAsked || err != nil {
+			continue
+		}
+		lost, why := true, "the gateway ended before the answer was stored"
+		for _, info := range k.ring.KeyVersions(q.Register) {
+			if !info.AddedAt.Before(q.At) {
+				lost, why = false, "the new key is stored"
+			}
+		}
+		err = k.db.EndKeyRequest(ctx, q.Register, lost, why, "edgegw")
+	}
+	k.lostKeys.Store(len(requests) > 0)
+	return err
+}
+
+func (k *control) lostRequests(ctx context.Context) (map[sale.RegisterID]sale.KeyRequest, error) {
+	all, err := k.db.KeyRequests(ctx)
+	lost := map[sale.RegisterID]sale.KeyRequest{}
+	for _, q := range all {
+		if q.State == sale.KeyLost {
+			lost[q.Register] = q
+		}
+	}
+	if err == nil {
+		k.lostKeys.Store(len(lost) > 0)
+	}
+	return lost, err
+}
+
+// settleAfter is how long after a lost request an old key that is still taken
+// proves that no new one was made: longer than any request is under way.
+const settleAfter = 2 * time.Minute
+
+// stillTaken ends a lost request whose key was never replaced. It gives true
+// where it is too early to say.
+func (g *Gateway) stillTaken(ctx context.Context, info devicekeys.KeyInfo, q sale.KeyRequest, lost bool) (left bool) {
+	if !lost || info.State == sale.KeyStatePending {
+		return false
+	}
+	if g.now().Sub(q.At) < settleAfter {
+		return true
+	}
+	if err := g.db.EndKeyRequest(ctx, info.Register, false, "OpenFiskal still takes the key before: none was made", "edgegw"); err != nil {
+		g.log.Error("the end of a request for a register key cannot be noted", "register", info.Register, "cause", err)
+		return true
+	}
+	return false
+}
+
+// CheckKey asks OpenFiskal about each key of a register.
+func (k *control) CheckKey(ctx context.Context, of admin.KeyOf) ([]admin.KeyCheck, error) {
+	register, err := k.registerOf(ctx, of)
+	if err != nil {
+		return nil, err
+	}
+	list := []admin.KeyCheck{}
+	for _, info := range k.ring.KeyVersions(k.keyName(register)) {
+		c := admin.KeyCheck{RegisterID: register, Version: info.Version, State: string(info.State)}
+		if info.LastFour != "" {
+			c.KeyHint = "…" + info.LastFour
+		}
+		c.Verdict, c.Detail = k.askedWords(ctx, register, info)
+		list = append(list, c)
+	}
+	if len(list) == 0 {
+		return nil, &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("register %s has no key yet", register), Remedy: "Enter it: " + k.setKeyCommand(cmp.Or(of.DeviceID, k.deviceOf(register)))}
+	}
+	if k.running != nil {
+		k.running.keys.ask(k.keyName(register)) // what was found out is recorded by those whose business it is
+	}
+	return list, nil
+}
+
+func (k *control) askedWords(ctx context.Context, register sale.RegisterID, info devicekeys.KeyInfo) (verdict, detail string) {
+	key, err := k.ring.Version(ctx, info.Register, info.Version)
+	if err != nil {
+		return "sealed", err.Error()
+	}
+	defer key.Wipe()
+	err = k.fiscal.Probe(ctx, register, key)
+	var p *sale.Problem
+	switch {
+	case err == nil:
+		return "accepted", ""
+	case errors.Is(err, fiscal.ErrNoUnit):
+		return "no_fiscal_unit", noUnitNotice
+	case errors.As(err, &p) && p.Class == sale.KeyRefused:
+		return "refused", p.Error()
+	}
+	return "unknown", err.Error()
+}

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"edgegw/admin"
+	"edgegw/config"
+	"edgegw/devicekeys"
+	"edgegw/fiscal"
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// serverSide reports whether the operator chose the server-side topology for
+// this site: one platform key for all registers (CONTRACT.md section 4).
+func (k *control) serverSide() bool { return k.config.OpenFiskal.Topology == config.ServerSide }
+
+// actsFor is the organization of the site's platform key; "" without one.
+func (k *control) actsFor() string {
+	if k.serverSide() {
+		return k.config.OpenFiskal.Organization
+	}
+	return ""
+}
+
+// keyName is under which name the vault has what opens a register.
+func (k *control) keyName(r sale.RegisterID) sale.RegisterID {
+	if k.serverSide() {
+		return sale.PlatformKey
+	}
+	return r
+}
+
+// credentials gives OpenFiskal's client the key of a register, whichever it is.
+type credentials struct{ k *control }
+
+func (c credentials) Credential(ctx context.Context, r sale.RegisterID) (secret.Text, error) {
+	return c.k.ring.Credential(ctx, c.k.keyName(r))
+}
+
+// probedWith is a register that tells whether the key opens what it should: its
+// own, or any of the site's for a platform key; "" while there is none.
+func (k *control) probedWith(r sale.RegisterID) sale.RegisterID {
+	if r != sale.PlatformKey {
+		return r
+	}
+	for _, d := range k.ring.List() {
+		return d.Register
+	}
+	return ""
+}
+
+// wakeFor lets the queues go on that a key opens.
+func (k *control) wakeFor(r sale.RegisterID) {
+	if r != sale.PlatformKey {
+		k.relay.Wake(r)
+		return
+	}
+	for _, d := range k.ring.List() {
+		k.relay.Wake(d.Register)
+	}
+}
+
+// setKeyCommand is how a person enters the key that a device's sales need.
+func (k *control) setKeyCommand(d sale.DeviceID) string {
+	if k.serverSide() {
+		return platformKeyCommand
+	}
+	return "edgegw key set " + string(d) + " --key-stdin"
+}
+
+const platformKeyCommand = "edgegw key set --platform --key-stdin"
+
+// SetPlatformKey stores the site's platform key. It goes the way of a register
+// key: stored beside the one in use, asked about, and put to use.
+func (k *control) SetPlatformKey(ctx context.Context, key secret.Text, by string) (admin.KeyResult, error) {
+	if !k.serverSide() {
+		return admin.KeyResult{}, &admin.Refusal{Code: "invalid", Message: "each register of this site has a key of its own (openfiskal.topology: device_direct), and no platform key is kept",
+			Remedy: "A platform key opens every register of its organization, and whoever steals the box has it. To keep one all the same, set openfiskal.topology: server_side and openfiskal.organization"}
+	}
+	if err := devicekeys.CheckPlatformKey(key); err != nil {
+		return admin.KeyResult{}, refusal(err)
+	}
+	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), key); err != nil {
+		return admin.KeyResult{}, &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or take the platform key of that host"}
+	}
+	info, known := k.ring.Owner(key)
+	if !known {
+		var err error
+		if info, err = k.ring.SetKey(ctx, sale.PlatformKey, key, sale.KeyStatePending, by); err != nil {
+			return admin.KeyResult{}, refusal(err)
+		}
+	}
+	result, err := k.judgePlatformKey(ctx, info, known, by)
+	if err == nil && k.running != nil {
+		k.wakeFor(sale.PlatformKey)
+		k.running.keys.ask("")
+	}
+	return result, err
+}
+
+func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo, known bool, by string) (admin.KeyResult, error) {
+	record := context.WithoutCancel(ctx)
+	state, notice := sale.KeyStateActive, ""
+	switch k.ask(ctx, info) {
+	case keyConfirmed:
+	case keyDenied:
+		refused := error(&admin.Refusal{Code: "key_refused", Message: "OpenFiskal refuses this platform key for organization " + k.config.OpenFiskal.Organization,
+			Remedy: "Nothing was stored. Check the key and openfiskal.organization"})
+		if !known {
+			refused = errors.Join(refused, k.ring.DropKey(record, sale.PlatformKey, info.Version, by))
+		}
+		return admin.KeyResult{}, refused
+	default:
+		c := k.beside(sale.PlatformKey, checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked: the key is stored and will be checked when it can be."})
+		state, notice = c.state, c.notice
+		if known {
+			state = info.State
+		}
+	}
+	if state != info.State {
+		if err := k.ring.SetKeyState(record, sale.PlatformKey, info.Version, state, by); err != nil {
+			return admin.KeyResult{}, err
+		}
+	}
+	return admin.KeyResult{RegisterID: sale.PlatformKey, Key: string(state), Notice: notice}, nil
+}
