@@ -1,25 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/signal"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
-
-	"golang.org/x/term"
 
 	"edgegw/admin"
 	"edgegw/sale"
-	"edgegw/secret"
 )
 
 type deviceCmd struct {
@@ -29,56 +20,6 @@ type deviceCmd struct {
 	Remove deviceRemoveCmd `cmd:"" help:"Remove a device; its sales stay and are sent."`
 
 	ForgetGaps deviceForgetGapsCmd `cmd:"" help:"Say that somebody has looked into the events a device counted and did not report."`
-}
-
-// keySource is where a register key comes from. There is no flag that takes the
-// key itself: a command line is seen by everybody on the machine.
-type keySource struct {
-	KeyFile  string `placeholder:"FILE" xor:"key" help:"File that holds the register key."`
-	KeyStdin bool   `xor:"key" help:"Read the register key from standard input."`
-}
-
-// longestKey bounds what is read; register keys have some 50 characters.
-const longestKey = 4096
-
-// read gives the key, empty where none was asked for.
-func (k keySource) read(a *app) (secret.Text, error) {
-	var raw []byte
-	var err error
-	from := "standard input"
-	switch {
-	case k.KeyFile != "":
-		from = k.KeyFile
-		raw, err = readKeyFile(k.KeyFile)
-	case k.KeyStdin && a.inTerminal:
-		fmt.Fprint(a.err, "Register key (it is not shown): ")
-		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(a.err)
-	case k.KeyStdin:
-		raw, err = io.ReadAll(io.LimitReader(bufio.NewReader(a.in), longestKey+1))
-	default:
-		return secret.Text{}, nil
-	}
-	if err != nil {
-		return secret.Text{}, fmt.Errorf("read the register key: %w", err)
-	}
-	key := bytes.TrimRight(raw, "\r\n")
-	switch {
-	case len(key) == 0:
-		return secret.Text{}, fmt.Errorf("read the register key from %s: there is none; it must be the key and nothing else", from)
-	case len(key) > longestKey || bytes.ContainsAny(key, " \t\r\n\x00"):
-		return secret.Text{}, fmt.Errorf("read the register key from %s: that is no key; it must be one line with the key and nothing else", from)
-	}
-	return secret.New(key), nil
-}
-
-func readKeyFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	return io.ReadAll(io.LimitReader(f, longestKey+1))
 }
 
 type deviceAddCmd struct {
@@ -283,86 +224,4 @@ func (c *deviceRemoveCmd) Run(a *app) error {
 		fmt.Fprintf(a.out, "Device %s is removed. Sales it reported stay and are sent.\n", id)
 		return nil
 	})
-}
-
-type keyCmd struct {
-	Set keySetCmd `cmd:"" help:"Store a new register key for the register of a device, or for a register by its own id."`
-}
-
-type keySetCmd struct {
-	ID       string `arg:"" optional:"" help:"Device, or the register (reg_…) where no device has it any more."`
-	Register string `placeholder:"REG" help:"Register, instead of a device."`
-	keySource
-	Unverified bool `help:"Store a key that OpenFiskal refuses, too."`
-	JSON       bool `help:"Print JSON."`
-}
-
-// Run stores the key.
-func (c *keySetCmd) Run(a *app) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	if c.KeyFile == "" && !c.KeyStdin {
-		return usage("where is the key? Give --key-file FILE or --key-stdin")
-	}
-	key, err := c.read(a)
-	if err != nil {
-		return err
-	}
-	return a.with(false, func(b admin.Backend) error {
-		set, err := c.target(a, b)
-		if err != nil {
-			return err
-		}
-		set.Key, set.Unverified = key, c.Unverified
-		result, err := b.SetKey(a.ctx, set, admin.LocalUser())
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return a.printJSON(result)
-		}
-		fmt.Fprintln(a.out, strings.TrimSpace(fmt.Sprintf("The key of register %s is stored: %s. %s", result.RegisterID, result.Key, clean(result.Notice))))
-		return nil
-	})
-}
-
-// check refuses what cannot be before anything is read, opened or sent.
-func (c *keySetCmd) check() error {
-	if (c.ID == "") == (c.Register == "") {
-		return usage("whose key is it? Give a device, or --register REG")
-	}
-	if c.Register != "" {
-		_, err := registerID(c.Register)
-		return err
-	}
-	if err := noKey(c.ID); err != nil {
-		return err
-	}
-	if !sale.DeviceID(c.ID).Valid() && !sale.RegisterID(c.ID).Valid() {
-		return usage("%q is neither a device id nor a register id", c.ID)
-	}
-	return nil
-}
-
-// target says whether the id names a device or a register. Where it could be
-// both, only a register that this site has counts: a mistyped device must not
-// make a new register.
-func (c *keySetCmd) target(a *app, b admin.Backend) (admin.SetKey, error) {
-	if c.Register != "" {
-		return admin.SetKey{RegisterID: sale.RegisterID(c.Register)}, nil
-	}
-	device, register := sale.DeviceID(c.ID), sale.RegisterID(c.ID)
-	if !device.Valid() {
-		return admin.SetKey{RegisterID: register}, nil
-	}
-	_, err := b.Device(a.ctx, device)
-	if r := (*admin.Refusal)(nil); err == nil || !errors.As(err, &r) || r.Code != "not_found" {
-		return admin.SetKey{DeviceID: device}, err
-	}
-	s, err := b.Status(a.ctx)
-	if slices.ContainsFunc(s.Registers, func(r admin.Register) bool { return r.RegisterID == register }) {
-		return admin.SetKey{RegisterID: register}, err
-	}
-	return admin.SetKey{DeviceID: device}, err // it says that there is none
 }

@@ -91,7 +91,8 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"The site in one look: what waits, why, and who must act."`
 	Explain    explainCmd    `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
 	Device     deviceCmd     `cmd:"" help:"Add, list, show and remove devices."`
-	Key        keyCmd        `cmd:"" help:"Give the register of a device its OpenFiskal key."`
+	Key        keyCmd        `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`
+	Import     importCmd     `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
 	Sales      salesCmd      `cmd:"" help:"List sales, the newest first."`
 	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
 	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`

@@ -14,6 +14,7 @@ import (
 type sandboxCmd struct {
 	Listen   string   `default:"127.0.0.1:8443" placeholder:"ADDR" help:"Address to serve on (default 127.0.0.1:8443)."`
 	Plain    bool     `help:"Serve plain HTTP; on loopback addresses only."`
+	Bare     []string `placeholder:"ID" help:"Register to make without fiscal unit and key, for edgegw key issue; may stand often."`
 	Register []string `placeholder:"ID:COUNTRY" help:"Register to make: DE, AT or IT, e.g. reg_1:DE; may stand often (default reg_sandbox_1:DE)."`
 	KeyDir   string   `placeholder:"DIR" help:"Write CA and register keys to files there, mode 0600, and print their paths."`
 	Verbose  bool     `help:"Print one line for each request."`
@@ -48,7 +49,7 @@ func (c *sandboxCmd) Run(a *app) (err error) {
 		return fmt.Errorf("%w; choose another address with --listen", err)
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	if err := c.tell(a, dir, server, registers); err != nil {
+	if err := c.tell(a, dir, server, registers, service.PlatformKey()); err != nil {
 		return err
 	}
 	<-a.ctx.Done()
@@ -74,11 +75,16 @@ func (c *sandboxCmd) registers(service *sandbox.Service) ([]sandbox.Register, er
 		}
 		made = append(made, r)
 	}
+	for _, id := range c.Bare {
+		if err := service.AddBareRegister(id); err != nil {
+			return nil, usage("--bare: %w", err)
+		}
+	}
 	return made, nil
 }
 
 // tell prints what a gateway, or a firmware author, needs.
-func (c *sandboxCmd) tell(a *app, dir string, server *sandbox.Server, registers []sandbox.Register) error {
+func (c *sandboxCmd) tell(a *app, dir string, server *sandbox.Server, registers []sandbox.Register, platformKey string) error {
 	fmt.Fprintf(a.out, "The OpenFiskal stand-in serves. Nothing here is fiscal, and all is gone when it ends (Ctrl-C).\n\n")
 	rows := [][]string{{"base URL", server.URL()}}
 	settings := "EDGEGW_OPENFISKAL_BASE_URL=" + server.URL()
@@ -102,6 +108,15 @@ func (c *sandboxCmd) tell(a *app, dir string, server *sandbox.Server, registers 
 		}
 		rows = append(rows, []string{"register " + r.ID + " (" + r.Jurisdiction + ")", key})
 	}
+	key := "key " + platformKey
+	if c.KeyDir != "" {
+		path := absolute(filepath.Join(dir, "platform.key"))
+		if err := writeKey(path, platformKey); err != nil {
+			return fmt.Errorf("write the platform key: %w", err)
+		}
+		key = "key in " + path
+	}
+	rows = append(rows, []string{"platform, organization org_sandbox", key})
 	table(a.out, rows...)
 	fmt.Fprintf(a.out, "\nA gateway uses it with:\n  %s edgegw run\n", settings)
 	return nil
