@@ -28,7 +28,7 @@ type Rows interface {
 	UpdateDevice(ctx context.Context, d sale.Device, what, by string) error
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 
-	// Keys lists all that are not retired.
+	// Keys lists all, also the retired: no number comes twice.
 	Keys(ctx context.Context) ([]sale.SealedKey, error)
 	// PutKey inserts a version; where its state is active or unverified it
 	// retires the older versions of that register in the same transaction.

@@ -109,10 +109,7 @@ func (s *state) seal(register sale.RegisterID, key secret.Text, ks sale.KeyState
 	if ks != sale.KeyStateActive && ks != sale.KeyStateUnverified && ks != sale.KeyStatePending {
 		return sale.SealedKey{}, fmt.Errorf("a new key cannot be %q", string(ks))
 	}
-	k := sale.SealedKey{Register: register, Version: 1, State: ks, AddedAt: time.Now().UTC()}
-	if list := s.keys[register]; len(list) > 0 {
-		k.Version = list[0].Version + 1 // the newest is never retired, so no number comes twice
-	}
+	k := sale.SealedKey{Register: register, Version: s.last[register] + 1, State: ks, AddedAt: time.Now().UTC()}
 	var err error
 	k.Sealed, err = s.vault.seal(register, k.Version, key)
 	return k, err
@@ -158,7 +155,7 @@ func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, versio
 }
 
 // DropKey forgets a version that was never in use: pending, or refused while it
-// was. Its number may come again, for another key with a seal of its own.
+// was.
 func (r *Ring) DropKey(ctx context.Context, register sale.RegisterID, version int64, by string) error {
 	act := fmt.Sprintf("drop key %d of register %q", version, string(register))
 	r.changing.Lock()

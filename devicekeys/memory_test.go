@@ -81,10 +81,8 @@ func (m *memory) Keys(context.Context) ([]sale.SealedKey, error) {
 	var list []sale.SealedKey
 	for _, keys := range m.keys {
 		for _, k := range keys {
-			if k.State != sale.KeyStateRetired {
-				k.Sealed = slices.Clone(k.Sealed)
-				list = append(list, k)
-			}
+			k.Sealed = slices.Clone(k.Sealed)
+			list = append(list, k)
 		}
 	}
 	return list, nil
@@ -118,7 +116,11 @@ func (m *memory) SetKeyState(_ context.Context, r sale.RegisterID, version int64
 
 func (m *memory) DropKey(_ context.Context, r sale.RegisterID, version int64, by string) error {
 	return m.write(fmt.Sprintf("%s dropped key %s %d", by, r, version), func() error {
-		m.keys[r] = slices.DeleteFunc(m.keys[r], func(k sale.SealedKey) bool { return k.Version == version })
+		for i, k := range m.keys[r] {
+			if k.Version == version {
+				m.keys[r][i].State = sale.KeyStateRetired
+			}
+		}
 		return nil
 	})
 }

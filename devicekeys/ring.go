@@ -33,6 +33,7 @@ type Ring struct {
 type state struct {
 	devices map[sale.DeviceID]sale.Device
 	keys    map[sale.RegisterID][]sale.SealedKey // by version, the newest first
+	last    map[sale.RegisterID]int64            // the highest version there ever was
 	vault   *vault                               // nil without a KEK
 	older   []*vault                             // open what was sealed before the KEK changed
 }
@@ -74,11 +75,12 @@ func (r *Ring) reload(ctx context.Context) error {
 		return fmt.Errorf("read register keys: %w", err)
 	}
 	now := r.state.Load()
-	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, vault: now.vault, older: now.older}
+	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, last: map[sale.RegisterID]int64{}, vault: now.vault, older: now.older}
 	for _, d := range devices {
 		next.devices[d.ID] = d
 	}
 	for _, k := range keys {
+		next.last[k.Register] = max(next.last[k.Register], k.Version)
 		if k.State != sale.KeyStateRetired {
 			next.keys[k.Register] = append(next.keys[k.Register], k)
 		}

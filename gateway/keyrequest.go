@@ -217,7 +217,7 @@ func (k *control) adoptRequests(ctx context.Context) error {
 		}
 		lost, why := true, "the gateway ended before the answer was stored"
 		for _, info := range k.ring.KeyVersions(q.Register) {
-			if !info.AddedAt.Before(q.At) {
+			if info.Version > q.Version {
 				lost, why = false, "the new key is stored"
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"edgegw/admin"
@@ -134,4 +135,89 @@ func TestTheKEKMovesToItsNewPlace(t *testing.T) {
 	s.on()
 	await(t, "the sale to go out at once", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Confirmed == 2 })
 	s.off()
+}
+
+// From one given key-encryption key to another, with both at hand for one start;
+// after that the old one opens nothing.
+func TestTheKEKIsChanged(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	first, second := writeSecret(t, string(masterKEK.Reveal())), writeSecret(t, strings.Repeat("0123456789abcdef", 4))
+	s.flags["vault.kek_file"] = first
+	s.on()
+	s.add("pump-01")
+	if _, err := s.Recipient(t.Context(), "anna"); err != nil {
+		t.Fatal(err)
+	}
+	s.off()
+	s.flags["vault.kek_file"] = second // the old one is forgotten
+	s.on()
+	s.sell("pump-01", "s1")
+	await(t, "the wrong KEK to be said", func() bool {
+		text, there := s.condition("key_sealed")
+		return there && strings.Contains(text, "cannot be opened")
+	})
+	_, err := s.rotate("pump-01")
+	refusedWith(t, err, "not_ready", "none was asked for")
+	s.off()
+	s.flags["vault.previous_kek_file"] = first
+	s.on()
+	s.confirmed(1)
+	s.off()
+	delete(s.flags, "vault.previous_kek_file")
+	s.on()
+	s.sell("pump-01", "s2")
+	s.confirmed(2)
+	if bad := s.ring.Check(); len(bad) != 0 {
+		t.Errorf("shut: %+v", bad)
+	}
+	s.off()
+	s.flags["vault.kek_file"] = first
+	s.on()
+	if bad := s.ring.Check(); len(bad) != 2 {
+		t.Errorf("the old KEK still opens something: %+v", bad)
+	}
+	s.off()
+}
+
+// A KEK that lies on something mounted late, or that somebody made readable, is
+// no reason not to sell. As soon as it is there, sales go out.
+func TestAKEKThatIsNotThereYet(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	file := writeSecret(t, string(masterKEK.Reveal()))
+	s.flags["vault.kek_file"] = file
+	s.on()
+	s.add("pump-01")
+	s.off()
+	for _, row := range []struct {
+		name       string
+		harm, mend func() error
+	}{
+		{"gone", func() error { return os.Rename(file, file+".away") }, func() error { return os.Rename(file+".away", file) }},
+		{"readable by others", func() error { return os.Chmod(file, 0o644) }, func() error { return os.Chmod(file, 0o600) }},
+		{"damaged", func() error { return os.WriteFile(file, []byte("no KEK"), 0o600) }, func() error { return os.WriteFile(file, masterKEK.Reveal(), 0o600) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if err := row.harm(); err != nil {
+				t.Fatal(err)
+			}
+			s.on()
+			s.sell("pump-01", "s-"+strings.ReplaceAll(row.name, " ", "-"))
+			await(t, "the queue to wait", func() bool {
+				text, there := s.condition("kek_missing")
+				return there && strings.Contains(text, file)
+			})
+			if _, err := os.Stat(filepath.Join(s.dir, "kek")); err == nil {
+				t.Error("a KEK was made in its place")
+			}
+			if err := row.mend(); err != nil {
+				t.Fatal(err)
+			}
+			s.lookForKEK(t.Context()) // at the next look, and not in 15 s
+			await(t, "the sale to go out", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Waiting == 0 })
+			if text, there := s.condition("kek_missing"); there {
+				t.Errorf("it is there: %s", text)
+			}
+			s.off()
+		})
+	}
 }

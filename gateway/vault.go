@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ func (k *control) openKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := k.kekOptions(len(sealed) > 0)
+	o := k.kekOptions(slices.ContainsFunc(sealed, func(s sale.SealedKey) bool { return len(s.Sealed) > 0 }))
 	kek, source, err := devicekeys.LoadKEK(o)
 	k.kek.Store(&kekState{source, err})
 	if err != nil {

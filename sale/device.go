@@ -55,6 +55,7 @@ type KeyRequest struct {
 	Kind     KeyRequestKind
 	At       time.Time
 	By       string
+	Version  int64 // of the newest key at that moment
 	State    KeyRequestState
 }
 

@@ -143,10 +143,11 @@ func (db *DB) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) err
 	return nil
 }
 
-// Keys gives the sealed register keys that are not retired.
+// Keys gives the sealed register keys; those that are retired have lost their
+// bytes, and still have their numbers.
 func (db *DB) Keys(ctx context.Context) (keys []sale.SealedKey, err error) {
 	err = db.query(ctx, `SELECT r.register_id, k.version, k.state, k.sealed, k.added_at
-		FROM register_key k JOIN register r ON r.no = k.register WHERE k.state <> 'retired' ORDER BY r.register_id, k.version`,
+		FROM register_key k JOIN register r ON r.no = k.register ORDER BY r.register_id, k.version`,
 		func(scan func(...any) error) error {
 			var k sale.SealedKey
 			var added int64
@@ -196,9 +197,10 @@ func (t *tx) putKey(k sale.SealedKey, by string) error {
 
 // retire puts versions below one out of use. The queue that the old key may
 // have blocked is due at once, also for a process that starts after this one
-// died. A request for a key of that register is over, however this one came.
+// died. A request for a key of that register is over if this one came after it,
+// however it came.
 func (t *tx) retire(register, below int64) error {
-	if _, err := t.exec(`DELETE FROM key_request WHERE register = ?`, register); err != nil {
+	if _, err := t.exec(`DELETE FROM key_request WHERE register = ? AND version < ?`, register, below); err != nil {
 		return err
 	}
 	if _, err := t.exec(`UPDATE queue SET next_attempt = 0 WHERE register = ? AND blocked_since > 0`, register); err != nil {
@@ -244,7 +246,7 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 // came.
 func (db *DB) DropKey(ctx context.Context, r sale.RegisterID, version int64, by string) error {
 	err := db.change(ctx, func(t *tx) error {
-		n, err := t.exec(`DELETE FROM register_key WHERE register = ? AND version = ? AND state IN ('pending', 'refused')`, t.w.rows.registers[r], version)
+		n, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND version = ? AND state IN ('pending', 'refused')`, t.w.rows.registers[r], version)
 		if err != nil {
 			return err
 		}

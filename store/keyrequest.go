@@ -10,11 +10,11 @@ import (
 // KeyRequests gives the registers for which OpenFiskal was asked to make a key
 // that has not been stored.
 func (db *DB) KeyRequests(ctx context.Context) (list []sale.KeyRequest, err error) {
-	err = db.query(ctx, `SELECT r.register_id, k.kind, k.at, k.who, k.state FROM key_request k JOIN register r ON r.no = k.register ORDER BY k.at`,
+	err = db.query(ctx, `SELECT r.register_id, k.kind, k.at, k.who, k.version, k.state FROM key_request k JOIN register r ON r.no = k.register ORDER BY k.at`,
 		func(scan func(...any) error) error {
 			var q sale.KeyRequest
 			var at int64
-			err := scan(&q.Register, &q.Kind, &at, &q.By, &q.State)
+			err := scan(&q.Register, &q.Kind, &at, &q.By, &q.Version, &q.State)
 			q.At = instant(at)
 			list = append(list, q)
 			return err
@@ -30,8 +30,9 @@ func (db *DB) AskKey(ctx context.Context, q sale.KeyRequest) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(`INSERT INTO key_request (register, kind, at, who, state) VALUES (?1, ?2, ?3, ?4, ?5)
-			ON CONFLICT (register) DO UPDATE SET kind = ?2, at = ?3, who = ?4, state = ?5`,
+		if _, err := t.exec(`INSERT INTO key_request (register, kind, at, who, state, version)
+			VALUES (?1, ?2, ?3, ?4, ?5, (SELECT coalesce(max(version), 0) FROM register_key WHERE register = ?1))
+			ON CONFLICT (register) DO UPDATE SET kind = ?2, at = ?3, who = ?4, state = ?5, version = excluded.version`,
 			register, string(q.Kind), millis(q.At), q.By, string(sale.KeyAsked)); err != nil {
 			return err
 		}

@@ -403,7 +403,7 @@ func TestFileModesAndKeysNotInClear(t *testing.T) {
 	if err := db.SetKeyState(t.Context(), "reg_1", 2, sale.KeyStateActive, "t"); err != nil {
 		t.Fatal(err)
 	}
-	if keys, _ := db.Keys(t.Context()); len(keys) != 1 || keys[0].Version != 2 {
+	if keys, _ := db.Keys(t.Context()); len(keys) != 2 || keys[1].Version != 2 || keys[0].State != sale.KeyStateRetired || len(keys[0].Sealed) != 0 {
 		t.Errorf("keys after promotion %v", keys)
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))

@@ -37,6 +37,7 @@ CREATE TABLE key_request (
   kind     TEXT    NOT NULL, -- issue or rotate
   at       INTEGER NOT NULL,
   who      TEXT    NOT NULL,
+  version  INTEGER NOT NULL, -- of the newest key at that moment: a higher one is the answer, or takes its place
   state    TEXT    NOT NULL  -- asked, or lost: no answer will come any more
 ) STRICT;
 
