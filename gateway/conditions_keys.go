@@ -15,7 +15,7 @@ func (k *control) keySide(b *health.Board) {
 	if err := k.kekProblem(); err != nil {
 		b.Set(health.Condition{Code: "kek_missing", Severity: health.Attention, Since: k.since, Title: "The register keys cannot be opened: " + err.Error(),
 			Remedy: "Sales are taken and wait. Put the key-encryption key back: it is looked for every 15 seconds, and vault.kek is read at the next start. Nothing is made in its place"})
-	} else if w := k.kek.Load().source.Warning(); w != "" {
+	} else if w := k.kekNow().source.Warning(); w != "" {
 		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since, Title: w, Remedy: "Set vault.kek or vault.kek_file to a key kept elsewhere"})
 	}
 	for _, bad := range k.ring.Check() {

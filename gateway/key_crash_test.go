@@ -103,7 +103,6 @@ func (r *rotation) gateway() *Gateway {
 		return g
 	}
 	c := l.control()
-	c.kek.Store(&kekState{})
 	c.config.OpenFiskal.BaseURL = "https://sandbox.test/v1"
 	g := &Gateway{control: c, keys: keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}}
 	c.running = g
@@ -298,7 +297,6 @@ func TestAnImportAtEveryCrashPoint(t *testing.T) {
 				p.cutAt, p.step = cutAt, 0
 				p.mu.Unlock()
 				c := l.control()
-				c.kek.Store(&kekState{})
 				c.config.MQTT.CertFile = "operator.pem" // no site CA here
 				err = c.Import(context.Background(), []byte(file), "test", func(r admin.ImportRow) {
 					results = append(results, r.Result)

@@ -59,7 +59,15 @@ type kekState struct {
 	problem error
 }
 
-func (k *control) kekProblem() error { return k.kek.Load().problem }
+// kekNow is the zero state before the keys are open.
+func (k *control) kekNow() kekState {
+	if s := k.kek.Load(); s != nil {
+		return *s
+	}
+	return kekState{}
+}
+
+func (k *control) kekProblem() error { return k.kekNow().problem }
 
 // kekLook is how often a key-encryption key that is missing is looked for: its
 // file may lie on something that is mounted late.
