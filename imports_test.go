@@ -128,6 +128,10 @@ var rules = []rule{
 		from: not(set(gateway)), to: module("github.com/prometheus"),
 		why: "a part tells a function that it was given what happened, so that it can be tested and used without a registry; gateway decides what is counted and who may see it",
 	}, {
+		name: "only the command knows PKCS#12",
+		from: not(set(command)), to: module("software.sslmate.com"),
+		why: "the file is for a person to carry to a device; the gateway never holds its password",
+	}, {
 		name: "only provision knows age",
 		from: not(set("edgegw/provision")), to: module("filippo.io"),
 		testsMay: edge(set(gateway, command), anyPath), // what a back office sends
@@ -340,6 +344,7 @@ var planted = []struct {
 	{"edgegw/store", "github.com/prometheus/client_golang/prometheus", false, "only gateway knows Prometheus"},
 	{"edgegw/fiscal", "github.com/prometheus/client_golang/prometheus/testutil", true, "only gateway knows Prometheus"},
 	{"edgegw/gateway", "github.com/prometheus/client_golang/prometheus/promhttp", false, ""},
+	{"edgegw/gateway", "software.sslmate.com/src/go-pkcs12", false, "only the command knows PKCS#12"},
 	{"edgegw/gateway", "filippo.io/age", false, "only provision knows age"},
 	{"edgegw/gateway", "filippo.io/age", true, ""},
 	{"edgegw/store", "C", false, "no cgo"},

@@ -115,6 +115,37 @@ func (m *memory) SetKey(_ context.Context, k SetKey, by string) (KeyResult, erro
 	return KeyResult{RegisterID: "reg_1", Key: "unverified", Notice: "stored " + string(k.Key.Reveal())}, nil
 }
 
+func (m *memory) act(what string, id sale.DeviceID, by string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.who, m.requested = append(m.who, by), append(m.requested, what+" "+string(id))
+	return m.broken
+}
+
+func (m *memory) DisableDevice(_ context.Context, id sale.DeviceID, by string) error {
+	return m.act("disable", id, by)
+}
+
+func (m *memory) EnableDevice(_ context.Context, id sale.DeviceID, by string) error {
+	return m.act("enable", id, by)
+}
+
+func (m *memory) RenewPassword(_ context.Context, id sale.DeviceID, by string) (Credentials, error) {
+	return Credentials{DeviceID: id, Password: "once"}, m.act("password", id, by)
+}
+
+func (m *memory) ReplaceDevice(_ context.Context, id sale.DeviceID, cert bool, by string) (Credentials, error) {
+	return Credentials{DeviceID: id}, m.act(fmt.Sprintf("replace %v", cert), id, by)
+}
+
+func (m *memory) IssueCertificate(_ context.Context, id sale.DeviceID, by string) (Credentials, error) {
+	return Credentials{DeviceID: id, Certificate: &ClientCertificate{Serial: "1f", Key: "PRIVATE"}}, m.act("certificate", id, by)
+}
+
+func (m *memory) RevokeCertificate(_ context.Context, id sale.DeviceID, serial, by string) error {
+	return m.act("revoke "+serial, id, by)
+}
+
 func (m *memory) RequestKey(_ context.Context, q KeyRequest, by string) (KeyResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

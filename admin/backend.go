@@ -25,6 +25,7 @@ type Backend interface {
 	AddDevice(ctx context.Context, a AddDevice, by string) (Credentials, error)
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
+	Identities
 	Keys
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
@@ -112,6 +113,9 @@ type Device struct {
 	// since the gateway started.
 	Status   json.RawMessage `json:"status"`
 	StatusAt time.Time       `json:"status_at,omitzero"`
+
+	Password     bool              `json:"password"`     // it may log in with its secret
+	Certificates []CertificateInfo `json:"certificates"` // that were issued to it
 }
 
 // AddDevice asks for a new device. Key may be empty: sales wait until it comes.
@@ -121,10 +125,12 @@ type AddDevice struct {
 	Kind       string          `json:"kind"`
 	Label      string          `json:"label"`
 	Key        secret.Text     `json:"-"`
-	Unverified bool            `json:"unverified"` // store a key that OpenFiskal refuses
+	Unverified bool            `json:"unverified"`  // store a key that OpenFiskal refuses
+	Cert       bool            `json:"certificate"` // it logs in with a client certificate, and has no secret
 }
 
-// Credentials are shown once, when a device is added.
+// Credentials are shown once, when a device is added or gets new ones. The
+// password is empty where it has certificates only.
 type Credentials struct {
 	DeviceID sale.DeviceID `json:"device_id"`
 	Username string        `json:"username"`
@@ -133,6 +139,8 @@ type Credentials struct {
 	CAFile   string        `json:"ca_file"`
 	Key      string        `json:"key"`              // active, unverified or missing
 	Notice   string        `json:"notice,omitempty"` // what the person should know, such as that the key could not be checked yet
+
+	Certificate *ClientCertificate `json:"client_certificate,omitempty"`
 }
 
 // SetKey gives a register a new key: the register of a device, or, where

@@ -17,6 +17,8 @@ import (
 //	GET    /api/v1/status
 //	GET    /api/v1/devices             POST: adds one; the answer holds its credentials, this once
 //	GET    /api/v1/devices/{id}        DELETE: removes it
+//	POST   …/disable|enable            refuses the device, and ends that
+//	POST   …/password|replace|certificate  new credentials, this once; …/revoke {"serial"} ends certificates
 //	PUT    /api/v1/devices/{id}/key    gives its register a new key
 //	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
 //	POST   …/key/check                 asks OpenFiskal about the keys that are stored
@@ -44,6 +46,13 @@ func Handler(b Backend) http.Handler {
 		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
 		"/devices/{id}/gaps":  {http.MethodDelete: a.forgetGaps},
 		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
+
+		"/devices/{id}/disable":     {http.MethodPost: a.deviceAct(b.DisableDevice)},
+		"/devices/{id}/enable":      {http.MethodPost: a.deviceAct(b.EnableDevice)},
+		"/devices/{id}/password":    {http.MethodPost: a.renewPassword},
+		"/devices/{id}/replace":     {http.MethodPost: a.replaceDevice},
+		"/devices/{id}/certificate": {http.MethodPost: a.issueCertificate},
+		"/devices/{id}/revoke":      {http.MethodPost: a.revokeCertificate},
 
 		"/devices/{device}/key/check":      {http.MethodPost: a.checkKey},
 		"/devices/{device}/key/issue":      {http.MethodPost: a.requestKey(sale.KeyIssue)},
@@ -138,7 +147,8 @@ func (a api) add(w http.ResponseWriter, r *http.Request) {
 		f = readBody(r,
 			field{"device_id", "a string", &add.DeviceID}, field{"register_id", "a string", &add.RegisterID},
 			field{"kind", "a string", &add.Kind}, field{"label", "a string", &add.Label},
-			field{"register_key", "a string", &key}, field{"unverified", "true or false", &add.Unverified})
+			field{"register_key", "a string", &key}, field{"unverified", "true or false", &add.Unverified},
+			field{"certificate", "true or false", &add.Cert})
 	}
 	add.Key = secret.FromString(key)
 	if f == nil {

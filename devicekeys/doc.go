@@ -26,7 +26,18 @@ type Rows interface {
 	// AddDeviceWithKey adds both or none.
 	AddDeviceWithKey(ctx context.Context, d sale.Device, k sale.SealedKey, by string) error
 	UpdateDevice(ctx context.Context, d sale.Device, what, by string) error
+	// RemoveDevice revokes its certificates as well.
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
+	// ReplaceDevice is UpdateDevice, and revokes all certificates of the device in
+	// the same transaction.
+	ReplaceDevice(ctx context.Context, d sale.Device, by string) error
+
+	// Certificates lists all, also the revoked.
+	Certificates(ctx context.Context) ([]sale.Certificate, error)
+	AddCertificate(ctx context.Context, c sale.Certificate, by string) error
+	// RevokeCertificates ends one, or with an empty serial all; sale.ErrNone if
+	// there was none to end.
+	RevokeCertificates(ctx context.Context, id sale.DeviceID, serial, by string) error
 
 	// Keys lists all, also the retired: no number comes twice.
 	Keys(ctx context.Context) ([]sale.SealedKey, error)

@@ -91,7 +91,7 @@ func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	now := r.state.Load()
-	k, err := now.seal(register, key, state)
+	k, err := now.seal(register, key, state, r.now())
 	if err != nil {
 		return KeyInfo{}, fmt.Errorf("%s: %w", act, err)
 	}
@@ -102,14 +102,14 @@ func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.
 }
 
 // seal makes the next version of a register's key.
-func (s *state) seal(register sale.RegisterID, key secret.Text, ks sale.KeyState) (sale.SealedKey, error) {
+func (s *state) seal(register sale.RegisterID, key secret.Text, ks sale.KeyState, now time.Time) (sale.SealedKey, error) {
 	if err := checkFor(register, key); err != nil {
 		return sale.SealedKey{}, err
 	}
 	if ks != sale.KeyStateActive && ks != sale.KeyStateUnverified && ks != sale.KeyStatePending {
 		return sale.SealedKey{}, fmt.Errorf("a new key cannot be %q", string(ks))
 	}
-	k := sale.SealedKey{Register: register, Version: s.last[register] + 1, State: ks, AddedAt: time.Now().UTC()}
+	k := sale.SealedKey{Register: register, Version: s.last[register] + 1, State: ks, AddedAt: now.UTC()}
 	var err error
 	k.Sealed, err = s.vault.seal(register, k.Version, key)
 	return k, err

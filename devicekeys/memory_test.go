@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"edgegw/sale"
 	"edgegw/secret"
@@ -20,6 +21,7 @@ type memory struct {
 	mu        sync.Mutex
 	devices   map[sale.DeviceID]sale.Device
 	keys      map[sale.RegisterID][]sale.SealedKey
+	certs     []sale.Certificate
 	audit     []string
 	fail      error
 	committed bool
@@ -72,7 +74,41 @@ func (m *memory) UpdateDevice(_ context.Context, d sale.Device, what, by string)
 }
 
 func (m *memory) RemoveDevice(_ context.Context, id sale.DeviceID, by string) error {
-	return m.write(fmt.Sprintf("%s removed %s", by, id), func() error { delete(m.devices, id); return nil })
+	return m.write(fmt.Sprintf("%s removed %s", by, id), func() error { delete(m.devices, id); return m.revoke(id, "") })
+}
+
+func (m *memory) ReplaceDevice(ctx context.Context, d sale.Device, by string) error {
+	return m.write(fmt.Sprintf("%s replaced %s", by, d.ID), func() error {
+		m.devices[d.ID] = d
+		return m.revoke(d.ID, "")
+	})
+}
+
+func (m *memory) revoke(id sale.DeviceID, serial string) error {
+	err := sale.ErrNone
+	for i, c := range m.certs {
+		if c.Device == id && c.RevokedAt.IsZero() && (serial == "" || c.Serial == serial) {
+			m.certs[i].RevokedAt, err = time.Unix(1, 0), nil
+		}
+	}
+	if serial == "" {
+		return nil
+	}
+	return err
+}
+
+func (m *memory) Certificates(context.Context) ([]sale.Certificate, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.certs), nil
+}
+
+func (m *memory) AddCertificate(_ context.Context, c sale.Certificate, by string) error {
+	return m.write(fmt.Sprintf("%s certified %s", by, c.Device), func() error { m.certs = append(m.certs, c); return nil })
+}
+
+func (m *memory) RevokeCertificates(_ context.Context, id sale.DeviceID, serial, by string) error {
+	return m.write(fmt.Sprintf("%s revoked %s", by, id), func() error { return m.revoke(id, serial) })
 }
 
 func (m *memory) Keys(context.Context) ([]sale.SealedKey, error) {

@@ -56,6 +56,7 @@ var (
 	errUnknownDevice = fmt.Errorf("%w: no such device", ErrRefused)
 	errWrongSecret   = fmt.Errorf("%w: wrong secret", ErrRefused)
 	errWrongCert     = fmt.Errorf("%w: the certificate is not this device's", ErrRefused)
+	errUnlistedCert  = fmt.Errorf("%w: the certificate was revoked, or is not on the list", ErrRefused)
 	errDisabled      = fmt.Errorf("%w: the device is disabled", ErrRefused)
 )
 
@@ -72,13 +73,17 @@ func (r *Ring) Authenticate(username string, secretBytes []byte, cert *x509.Cert
 	if cert != nil && username == "" {
 		claimed = sale.DeviceID(cert.Subject.CommonName)
 	}
-	d, known := r.state.Load().devices[claimed]
+	now := r.state.Load()
+	d, known := now.devices[claimed]
 	if !known {
 		d.SecretHash = r.nobody
 	}
 	proven, why := r.matches(d.SecretHash, claimed, secretBytes), errWrongSecret
 	if cert != nil {
 		proven, why = names(cert, claimed), errWrongCert
+		if proven && !now.lists(cert, claimed) {
+			proven, why = false, errUnlistedCert
+		}
 	}
 	switch {
 	case !known:
@@ -101,6 +106,17 @@ func (r *Ring) matches(kept []byte, id sale.DeviceID, secretBytes []byte) bool {
 	got := r.hash(kept[1:1+saltSize], id, secretBytes)
 	return subtle.ConstantTimeCompare(got, kept[1+saltSize:]) == 1 && whole
 }
+
+// lists reports whether a certificate was issued to the device and not revoked.
+// Without a list, the certificate of a device that was removed would open the
+// door again to whoever holds it as soon as its name is given to another.
+func (s *state) lists(cert *x509.Certificate, id sale.DeviceID) bool {
+	c, ok := s.certs[serial(cert)]
+	return ok && c.Device == id && c.RevokedAt.IsZero()
+}
+
+// serial is how a serial number is written here.
+func serial(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }
 
 // names reports whether a verified certificate is this device's. One made for
 // servers is no device's.

@@ -3,6 +3,7 @@ package devicekeys
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,6 +23,7 @@ import (
 // in memory, because logins must not wait for a disk; keys stay sealed there.
 type Ring struct {
 	rows   Rows
+	now    func() time.Time // what is written down
 	hash   hashFunc
 	nobody []byte // stands in for the hash of a device that is not there; no secret matches it
 
@@ -32,6 +34,7 @@ type Ring struct {
 // state is one consistent view; it is replaced, never changed.
 type state struct {
 	devices map[sale.DeviceID]sale.Device
+	certs   map[string]sale.Certificate          // by serial number; the valid and the revoked
 	keys    map[sale.RegisterID][]sale.SealedKey // by version, the newest first
 	last    map[sale.RegisterID]int64            // the highest version there ever was
 	vault   *vault                               // nil without a KEK
@@ -47,7 +50,7 @@ func Open(ctx context.Context, rows Rows, kek KEK, older ...KEK) (*Ring, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open device keys: %w", err)
 	}
-	r := &Ring{rows: rows, hash: keyedHash, nobody: nobody}
+	r := &Ring{rows: rows, now: time.Now, hash: keyedHash, nobody: nobody}
 	r.state.Store(&state{})
 	if err := r.UseKEK(kek, older...); err != nil {
 		return nil, fmt.Errorf("open device keys: %w", err)
@@ -57,6 +60,9 @@ func Open(ctx context.Context, rows Rows, kek KEK, older ...KEK) (*Ring, error) 
 	}
 	return r, nil
 }
+
+// UseClock sets what times are written down by, before the ring is shared.
+func (r *Ring) UseClock(now func() time.Time) { r.now = now }
 
 // Reload reads all rows again.
 func (r *Ring) Reload(ctx context.Context) error {
@@ -74,10 +80,17 @@ func (r *Ring) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read register keys: %w", err)
 	}
+	certs, err := r.rows.Certificates(ctx)
+	if err != nil {
+		return fmt.Errorf("read certificates: %w", err)
+	}
 	now := r.state.Load()
-	next := &state{devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, last: map[sale.RegisterID]int64{}, vault: now.vault, older: now.older}
+	next := &state{certs: make(map[string]sale.Certificate, len(certs)), devices: make(map[sale.DeviceID]sale.Device, len(devices)), keys: map[sale.RegisterID][]sale.SealedKey{}, last: map[sale.RegisterID]int64{}, vault: now.vault, older: now.older}
 	for _, d := range devices {
 		next.devices[d.ID] = d
+	}
+	for _, c := range certs {
+		next.certs[c.Serial] = c
 	}
 	for _, k := range keys {
 		next.last[k.Register] = max(next.last[k.Register], k.Version)
@@ -112,6 +125,7 @@ type NewDevice struct {
 	Register sale.RegisterID
 	Kind     string // one of sale.DeviceKinds; "" is pump
 	Label    string // for people, at most 100 characters
+	NoSecret bool   // it logs in with certificates only
 }
 
 // Check refuses what cannot be a device, before anything is asked or stored.
@@ -140,7 +154,7 @@ func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, er
 // AddWithKey makes a device and stores a key of its register, both or none.
 func (r *Ring) AddWithKey(ctx context.Context, n NewDevice, key secret.Text, state sale.KeyState, by string) (secret.Text, error) {
 	return r.add(ctx, n, func(d sale.Device) error {
-		k, err := r.state.Load().seal(n.Register, key, state)
+		k, err := r.state.Load().seal(n.Register, key, state, r.now())
 		if err != nil {
 			return err
 		}
@@ -156,7 +170,11 @@ func (r *Ring) add(ctx context.Context, n NewDevice, store func(sale.Device) err
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("add device %s: %w", n.ID, err)
 	}
-	d := sale.Device{ID: n.ID, Register: n.Register, Kind: cmp.Or(n.Kind, sale.DeviceKinds[0]), Label: n.Label, SecretHash: kept, CreatedAt: time.Now().UTC()}
+	if n.NoSecret {
+		text.Wipe()
+		text, kept = secret.Text{}, nil
+	}
+	d := sale.Device{ID: n.ID, Register: n.Register, Kind: cmp.Or(n.Kind, sale.DeviceKinds[0]), Label: n.Label, SecretHash: kept, CreatedAt: r.now().UTC()}
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	act := "add device " + string(n.ID)
@@ -200,6 +218,12 @@ func (r *Ring) Get(id sale.DeviceID) (sale.Device, error) {
 	return d, nil
 }
 
+// HasSecret reports whether a device may log in with a secret, and not only with
+// a certificate.
+func (r *Ring) HasSecret(id sale.DeviceID) bool {
+	return len(r.state.Load().devices[id].SecretHash) > 0
+}
+
 // Disable refuses further logins of a device; to end its connection is the
 // caller's part.
 func (r *Ring) Disable(ctx context.Context, id sale.DeviceID, by string) error {
@@ -213,25 +237,73 @@ func (r *Ring) Enable(ctx context.Context, id sale.DeviceID, by string) error {
 
 // Password gives a device a new secret; the old one ends at once.
 func (r *Ring) Password(ctx context.Context, id sale.DeviceID, by string) (secret.Text, error) {
-	return r.renewSecret(ctx, id, "device secret renewed", by)
-}
-
-// Replace is for new hardware in an old place: a new secret, the same id and
-// register, so that its queue and receipts go on. A client certificate that the
-// old hardware may hold is not ended by it; disable the device for that.
-func (r *Ring) Replace(ctx context.Context, id sale.DeviceID, by string) (secret.Text, error) {
-	return r.renewSecret(ctx, id, "device replaced", by)
-}
-
-func (r *Ring) renewSecret(ctx context.Context, id sale.DeviceID, what, by string) (secret.Text, error) {
 	text, kept, err := newSecret(id)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("update device %q: %w", string(id), err)
 	}
-	if err := r.update(ctx, id, what, by, func(d *sale.Device) { d.SecretHash = kept }); err != nil {
+	if err := r.update(ctx, id, "device secret renewed", by, func(d *sale.Device) { d.SecretHash = kept }); err != nil {
 		return secret.Text{}, err
 	}
 	return text, nil
+}
+
+// Replace is for new hardware in an old place: the same id and register, so that
+// its queue, numbering and receipts go on, and a new secret, or with noSecret
+// none. What the old hardware logged in with, certificates too, ends at once.
+func (r *Ring) Replace(ctx context.Context, id sale.DeviceID, noSecret bool, by string) (secret.Text, error) {
+	text, kept, err := newSecret(id)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("replace device %q: %w", string(id), err)
+	}
+	if noSecret {
+		text.Wipe()
+		text, kept = secret.Text{}, nil
+	}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	act := fmt.Sprintf("replace device %q", string(id))
+	d, ok := r.state.Load().devices[id]
+	if !ok {
+		return secret.Text{}, fmt.Errorf("%s: %w", act, sale.ErrNone)
+	}
+	d.SecretHash = kept
+	if err := r.settle(ctx, act, r.rows.ReplaceDevice(ctx, d, by)); err != nil {
+		return secret.Text{}, err
+	}
+	return text, nil
+}
+
+// AddCertificate lists a certificate of a device, which lets it in from now on.
+func (r *Ring) AddCertificate(ctx context.Context, id sale.DeviceID, cert *x509.Certificate, by string) (sale.Certificate, error) {
+	c := sale.Certificate{Serial: serial(cert), Device: id, IssuedAt: r.now().UTC(), NotAfter: cert.NotAfter}
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	act := fmt.Sprintf("list certificate of %q", string(id))
+	if _, ok := r.state.Load().devices[id]; !ok {
+		return c, fmt.Errorf("%s: %w", act, sale.ErrNone)
+	}
+	return c, r.settle(ctx, act, r.rows.AddCertificate(ctx, c, by))
+}
+
+// Revoke ends one certificate of a device, or with an empty serial all of them.
+func (r *Ring) Revoke(ctx context.Context, id sale.DeviceID, serial, by string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	return r.settle(ctx, fmt.Sprintf("revoke certificates of %q", string(id)), r.rows.RevokeCertificates(ctx, id, serial, by))
+}
+
+// Certificates gives those of a device, the oldest first.
+func (r *Ring) Certificates(id sale.DeviceID) []sale.Certificate {
+	list := []sale.Certificate{}
+	for _, c := range r.state.Load().certs {
+		if c.Device == id {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b sale.Certificate) int {
+		return cmp.Or(a.IssuedAt.Compare(b.IssuedAt), cmp.Compare(a.Serial, b.Serial))
+	})
+	return list
 }
 
 func (r *Ring) update(ctx context.Context, id sale.DeviceID, what, by string, change func(*sale.Device)) error {
@@ -261,9 +333,5 @@ func (r *Ring) Remove(ctx context.Context, id sale.DeviceID, by string) error {
 	if err := r.rows.RemoveDevice(ctx, id, by); err != nil {
 		return r.settle(ctx, act, err)
 	}
-	next := *r.state.Load()
-	next.devices = maps.Clone(next.devices)
-	delete(next.devices, id)
-	r.state.Store(&next)
-	return nil
+	return r.settle(ctx, act, nil) // its certificates are gone, too
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,16 @@ import (
 var ctx = context.Background()
 
 func clientCert(cn string) *x509.Certificate {
-	return &x509.Certificate{Subject: pkix.Name{CommonName: cn}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	return &x509.Certificate{SerialNumber: new(big.Int).SetBytes([]byte("1" + cn)), Subject: pkix.Name{CommonName: cn}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+}
+
+func list(t *testing.T, r *Ring, id sale.DeviceID) *x509.Certificate {
+	t.Helper()
+	c := clientCert(string(id))
+	if _, err := r.AddCertificate(ctx, id, c, "tester"); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func TestAuthenticate(t *testing.T) {
@@ -32,6 +42,13 @@ func TestAuthenticate(t *testing.T) {
 	if err := r.Reload(ctx); err != nil {
 		t.Fatal(err)
 	}
+	for _, id := range []sale.DeviceID{"pump-1", "pump-2", "pump-3"} {
+		list(t, r, id)
+	}
+	stranger := clientCert("pump-1")
+	stranger.SerialNumber = big.NewInt(7)
+	borrowed := clientCert("pump-1")
+	borrowed.SerialNumber = clientCert("pump-2").SerialNumber
 	server := clientCert("pump-1")
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	authority := clientCert("pump-1")
@@ -65,6 +82,9 @@ func TestAuthenticate(t *testing.T) {
 		{"certificate of an unknown device", "", nil, clientCert("pump-9"), "", errUnknownDevice},
 		{"certificate of a disabled device", "pump-3", nil, clientCert("pump-3"), "", errDisabled},
 		{"certificate without a name", "", nil, clientCert(""), "", errUnknownDevice},
+		{"certificate that is not on the list", "pump-1", nil, stranger, "", errUnlistedCert},
+		{"certificate that is not on the list, right secret", "pump-1", one.Reveal(), stranger, "", errUnlistedCert},
+		{"certificate under the number of another's", "pump-1", nil, borrowed, "", errUnlistedCert},
 		{"certificate for servers", "pump-1", nil, server, "", errWrongCert},
 		{"certificate of an authority", "pump-1", nil, authority, "", errWrongCert},
 	} {
@@ -156,7 +176,7 @@ func TestLifeOfADevice(t *testing.T) {
 	}
 	mustLogin(first.Reveal(), false)
 	mustLogin(second.Reveal(), true)
-	third, err := r.Replace(ctx, "pump-1", "tester")
+	third, err := r.Replace(ctx, "pump-1", false, "tester")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +194,7 @@ func TestLifeOfADevice(t *testing.T) {
 		}
 		mustLogin(third.Reveal(), step.want)
 	}
-	if want := []string{"tester added pump-1", "tester device secret renewed pump-1", "tester device replaced pump-1", "tester device disabled pump-1", "tester device enabled pump-1", "tester removed pump-1"}; !slices.Equal(rows.audit, want) {
+	if want := []string{"tester added pump-1", "tester device secret renewed pump-1", "tester replaced pump-1", "tester device disabled pump-1", "tester device enabled pump-1", "tester removed pump-1"}; !slices.Equal(rows.audit, want) {
 		t.Errorf("audit trail: %q", rows.audit)
 	}
 	for _, act := range []func(context.Context, sale.DeviceID, string) error{r.Disable, r.Enable, r.Remove} {
@@ -292,5 +312,57 @@ func BenchmarkAuthenticate500(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// A certificate lets in as long as it is on the list: until it is revoked, or
+// its device is replaced or removed. One that was made for a removed device does
+// not open the door again when its name is given to another.
+func TestCertificatesEnd(t *testing.T) {
+	rows := newMemory()
+	r := openRing(t, rows)
+	secret := addPump(t, r, "pump-1")
+	must := func(what string, c *x509.Certificate, want error) {
+		t.Helper()
+		for _, ring := range []*Ring{r, openRing(t, rows)} { // memory and disk agree
+			if _, err := ring.Authenticate("pump-1", secret.Reveal(), c); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+		}
+	}
+	numbered := func(n int64) *x509.Certificate {
+		c := clientCert("pump-1")
+		c.SerialNumber = big.NewInt(n)
+		if _, err := r.AddCertificate(ctx, "pump-1", c, "tester"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	one, two := numbered(1), numbered(2)
+	must("issued", one, nil)
+	if err := r.Revoke(ctx, "pump-1", "1", "tester"); err != nil {
+		t.Fatal(err)
+	}
+	must("revoked", one, errUnlistedCert)
+	must("its neighbour", two, nil)
+	if err := r.Revoke(ctx, "pump-1", "1", "tester"); !errors.Is(err, sale.ErrNone) {
+		t.Errorf("revoked twice: %v", err)
+	}
+	if _, err := r.Replace(ctx, "pump-1", true, "tester"); err != nil {
+		t.Fatal(err)
+	}
+	must("replaced", two, errUnlistedCert)
+	must("the secret of a device with certificates only", nil, errWrongSecret)
+	three := numbered(3)
+	must("the new hardware's", three, nil)
+	if err := r.Remove(ctx, "pump-1", "tester"); err != nil {
+		t.Fatal(err)
+	}
+	must("removed", three, errUnknownDevice)
+	secret = addPump(t, r, "pump-1")
+	must("its name given to another", three, errUnlistedCert)
+	must("the other's secret", nil, nil)
+	if _, err := r.AddCertificate(ctx, "pump-9", clientCert("pump-9"), "tester"); !errors.Is(err, sale.ErrNone) {
+		t.Errorf("a certificate of nobody: %v", err)
 	}
 }

@@ -56,6 +56,7 @@ func (k *control) devices(ctx context.Context, most int) ([]admin.Device, error)
 		a := admin.Device{DeviceID: d.ID, RegisterID: d.Register, Kind: d.Kind, Label: d.Label, State: "unknown", CreatedAt: d.CreatedAt,
 			Waiting: waiting[d.Register], Receipts: mail[d.ID]}
 		a.Key, a.KeyHint = k.keyState(d.Register)
+		a.Password, a.Certificates = k.ring.HasSecret(d.ID), k.certificatesOf(d.ID)
 		if k.running != nil {
 			p := presence[d.ID]
 			a.State, a.Since, a.Remote = "offline", p.Since, p.Remote

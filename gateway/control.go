@@ -114,20 +114,6 @@ func (k *control) mqttURLs() (urls []string) {
 	return urls
 }
 
-// RemoveDevice takes a device from the site and ends its connection at once.
-func (k *control) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error {
-	if _, err := k.ring.Get(id); err != nil {
-		return unknown(id)
-	}
-	if err := k.ring.Remove(ctx, id, by); err != nil {
-		return err
-	}
-	if k.running != nil {
-		k.running.broker.Disconnect(id)
-	}
-	return nil
-}
-
 func unknown(id sale.DeviceID) error {
 	return &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("there is no device %q", string(id)), Remedy: "See all of them: edgegw device list"}
 }

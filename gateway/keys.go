@@ -16,7 +16,7 @@ import (
 // AddDevice makes a device. A key that came along is checked first: one that
 // OpenFiskal refuses stores nothing (ruling 17).
 func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (admin.Credentials, error) {
-	n := devicekeys.NewDevice{ID: a.DeviceID, Register: a.RegisterID, Kind: a.Kind, Label: a.Label}
+	n := devicekeys.NewDevice{ID: a.DeviceID, Register: a.RegisterID, Kind: a.Kind, Label: a.Label, NoSecret: a.Cert}
 	if err := n.Check(); err != nil {
 		return admin.Credentials{}, refusal(err)
 	}
@@ -50,12 +50,16 @@ func (k *control) addDevice(ctx context.Context, n devicekeys.NewDevice, key sec
 	if err != nil {
 		return admin.Credentials{}, refusal(err)
 	}
-	c := admin.Credentials{DeviceID: n.ID, Username: string(n.ID), Password: string(password.Reveal()), MQTTURL: k.MQTTURL(), Notice: strings.TrimSpace(checked.notice)}
-	if c.Key, _ = k.keyState(n.Register); c.Key == "missing" {
+	c := k.loginOf(n.ID)
+	c.Password, c.Notice = string(password.Reveal()), strings.TrimSpace(checked.notice)
+	if c.Key == "missing" {
 		c.Notice = "This register has no key yet: sales are taken and wait. Give it one: " + k.setKeyCommand(n.ID)
 	}
-	if k.config.MQTT.CertFile == "" {
-		c.CAFile = k.CAFile() // with the operator's certificate it is his own CA that devices trust
+	if n.NoSecret {
+		record := context.WithoutCancel(ctx)
+		if c.Certificate, err = k.certify(record, n.ID, by); err != nil {
+			return admin.Credentials{}, errors.Join(err, k.ring.Remove(record, n.ID, by)) // it could never log in
+		}
 	}
 	if !key.Empty() {
 		k.newKey(n.Register)

@@ -28,6 +28,7 @@ func (k *control) openKeys(ctx context.Context) error {
 	if k.ring, err = devicekeys.Open(ctx, k.db, kek, o.Older()...); err != nil {
 		return err
 	}
+	k.ring.UseClock(k.now)
 	k.reseal(ctx)
 	return k.adoptRequests(ctx)
 }

@@ -3,7 +3,8 @@ package sale
 import "time"
 
 // Device is what the site knows of one device. SecretHash is a keyed hash of
-// the secret it logs in with; the secret itself is shown once and not kept.
+// the secret it logs in with; the secret itself is shown once and not kept. It
+// is empty where the device has certificates only.
 type Device struct {
 	ID         DeviceID
 	Register   RegisterID
@@ -12,6 +13,16 @@ type Device struct {
 	SecretHash []byte
 	Disabled   bool
 	CreatedAt  time.Time
+}
+
+// Certificate is a client certificate that was issued to a device. Only what is
+// on this list and not revoked lets it in.
+type Certificate struct {
+	Serial    string // hexadecimal
+	Device    DeviceID
+	IssuedAt  time.Time
+	NotAfter  time.Time
+	RevokedAt time.Time // zero: valid
 }
 
 // DeviceKinds are the kinds a device may be of.

@@ -97,7 +97,16 @@ func (t *tx) cacheDevice(id sale.DeviceID, r sale.RegisterID, register int64) er
 // UpdateDevice changes everything of a device but its id. what is the line of
 // the audit trail, such as "device disabled".
 func (db *DB) UpdateDevice(ctx context.Context, d sale.Device, what, by string) error {
+	return db.updateDevice(ctx, d, false, what, by)
+}
+
+func (db *DB) updateDevice(ctx context.Context, d sale.Device, revoke bool, what, by string) error {
 	err := db.change(ctx, func(t *tx) error {
+		if revoke {
+			if _, err := t.revoke(d.ID, "", millis(db.now())); err != nil {
+				return err
+			}
+		}
 		register, err := t.register(d.Register)
 		if err != nil {
 			return err
@@ -133,6 +142,10 @@ func (db *DB) RemoveDevice(ctx context.Context, id sale.DeviceID, by string) err
 			return ErrUnknownDevice
 		}
 		if _, err := t.exec(`DELETE FROM mqtt_session WHERE device_id = ?`, string(id)); err != nil {
+			return err
+		}
+		// A device of that name that comes later is another one.
+		if _, err := t.revoke(id, "", millis(db.now())); err != nil {
 			return err
 		}
 		return t.audit(millis(db.now()), by, "device removed", string(id), "")

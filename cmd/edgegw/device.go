@@ -19,6 +19,13 @@ type deviceCmd struct {
 	Show   deviceShowCmd   `cmd:"" help:"Show one device."`
 	Remove deviceRemoveCmd `cmd:"" help:"Remove a device; its sales stay and are sent."`
 
+	Disable  deviceDisableCmd  `cmd:"" help:"Refuse a device, and end its connection at once; its sales stay and are sent."`
+	Enable   deviceEnableCmd   `cmd:"" help:"Let a disabled device in again."`
+	Replace  deviceReplaceCmd  `cmd:"" help:"New hardware in an old place: new credentials, this once; the old ones end at once, register, queue, numbering and history go on."`
+	Password devicePasswordCmd `cmd:"" help:"Give a device a new password, this once; the old one ends at once."`
+	Cert     deviceCertCmd     `cmd:"" help:"Issue a client certificate to a device, beside what it has."`
+	Revoke   deviceRevokeCmd   `cmd:"" help:"End client certificates of a device, and its connection, at once."`
+
 	ForgetGaps deviceForgetGapsCmd `cmd:"" help:"Say that somebody has looked into the events a device counted and did not report."`
 }
 
@@ -29,7 +36,8 @@ type deviceAddCmd struct {
 	Label    string `help:"What people call it."`
 	keySource
 	Unverified bool `help:"Store a key that OpenFiskal refuses, too."`
-	JSON       bool `help:"Print JSON."`
+	certificate
+	JSON bool `help:"Print JSON."`
 }
 
 // Run adds the device. Its password is printed here and nowhere else again.
@@ -46,39 +54,22 @@ func (c *deviceAddCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := c.check(id); err != nil {
+		return err
+	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that left must not end us between the adding and the showing
 	return a.with(true, func(b admin.Backend) error {
 		made, err := b.AddDevice(a.ctx, admin.AddDevice{DeviceID: id, RegisterID: register, Kind: c.Kind,
-			Label: c.Label, Key: key, Unverified: c.Unverified}, admin.LocalUser())
+			Label: c.Label, Key: key, Unverified: c.Unverified, Cert: c.Cert}, admin.LocalUser())
 		if err != nil {
 			return err
 		}
-		made.CAFile = absolute(made.CAFile)
-		if err := c.show(a, register, made); err != nil {
+		headline := fmt.Sprintf("Device %s is added. It sells on register %s, whose key is %s.", made.DeviceID, register, made.Key)
+		if err := c.handOver(a, headline, made, c.JSON); err != nil {
 			return takeBack(a, b, id, err)
 		}
 		return nil
 	})
-}
-
-// show writes the credentials in one piece: whoever reads has all of it, or
-// there is an error.
-func (c *deviceAddCmd) show(a *app, register sale.RegisterID, made admin.Credentials) error {
-	var text bytes.Buffer
-	if c.JSON {
-		if err := (&app{out: &text}).printJSON(made); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(&text, "Device %s is added. It sells on register %s, whose key is %s.\n\n", made.DeviceID, register, made.Key)
-		table(&text, []string{"  user name", made.Username}, []string{"  password", made.Password + "   (shown this once)"},
-			[]string{"  client id", made.Username}, []string{"  MQTT URL", dash(made.MQTTURL)}, []string{"  CA file", made.CAFile})
-		if made.Notice != "" {
-			fmt.Fprintf(&text, "\n%s\n", clean(made.Notice))
-		}
-	}
-	_, err := a.out.Write(text.Bytes())
-	return err
 }
 
 // takeBack removes a device whose password nobody saw: it could never log in,
@@ -87,9 +78,9 @@ func takeBack(a *app, b admin.Backend, id sale.DeviceID, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), usualPatience)
 	defer cancel()
 	if err := b.RemoveDevice(ctx, id, admin.LocalUser()); err != nil {
-		return fmt.Errorf("the password of %s could not be shown (%w), and the device could not be removed again (%w): edgegw device remove %s", id, cause, err, id)
+		return fmt.Errorf("the credentials of %s could not be handed over (%w), and the device could not be removed again (%w): edgegw device remove %s", id, cause, err, id)
 	}
-	return fmt.Errorf("the password of %s could not be shown (%w), so the device is removed again: add it once more where its output can be read", id, cause)
+	return fmt.Errorf("the credentials of %s could not be handed over (%w), so the device is removed again: add it once more where its output can be read", id, cause)
 }
 
 func deviceID(text string) (sale.DeviceID, error) {
@@ -181,7 +172,7 @@ func (c *deviceShowCmd) Run(a *app) error {
 		}
 		table(a.out, []string{"device", string(d.DeviceID)}, []string{"label", dash(d.Label)}, []string{"kind", d.Kind},
 			[]string{"register", string(d.RegisterID)}, []string{"register key", key}, []string{"state", state},
-			[]string{"waiting", count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
+			[]string{"logs in with", logsInWith(d)}, []string{"waiting", count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
 			[]string{"says", a.says(d)}, []string{"added", a.when(d.CreatedAt)})
 		return nil
 	})
