@@ -160,6 +160,10 @@ func (m *memory) CheckKey(_ context.Context, of KeyOf) ([]KeyCheck, error) {
 	return []KeyCheck{{RegisterID: of.RegisterID, Version: 1, State: "active", Verdict: "accepted"}}, m.broken
 }
 
+func (m *memory) ForRotation(context.Context) ([]KeyToRotate, error) {
+	return []KeyToRotate{{RegisterID: "reg_1", DeviceIDs: []sale.DeviceID{"pump-1"}, KeyHint: "…wxyz"}}, m.broken
+}
+
 func (m *memory) SetPlatformKey(_ context.Context, key secret.Text, by string) (KeyResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,6 +23,7 @@ import (
 //	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
 //	POST   …/key/check                 asks OpenFiskal about the keys that are stored
 //	POST   …/key/issue|rotate          {"platform_key","organization"}: asks OpenFiskal for a new key
+//	GET    /api/v1/keys                every key on this box, without it: what to rotate when it was stolen
 //	PUT    /api/v1/platform-key        {"platform_key"}: the site's, in the server-side topology
 //	POST   /api/v1/recipient           what bundles for this box are encrypted to
 //	POST   /api/v1/import              CSV or a bundle; a JSON object per row, with credentials, this once
@@ -60,6 +61,7 @@ func Handler(b Backend) http.Handler {
 		"/registers/{register}/key/check":  {http.MethodPost: a.checkKey},
 		"/registers/{register}/key/issue":  {http.MethodPost: a.requestKey(sale.KeyIssue)},
 		"/registers/{register}/key/rotate": {http.MethodPost: a.requestKey(sale.KeyRotate)},
+		"/keys":                            {http.MethodGet: a.forRotation},
 		"/platform-key":                    {http.MethodPut: a.setPlatformKey},
 		"/recipient":                       {http.MethodPost: a.recipient},
 		"/import":                          {http.MethodPost: a.importFile},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"edgegw/sale"
 	"edgegw/secret"
@@ -21,6 +22,9 @@ type Keys interface {
 	RequestKey(ctx context.Context, q KeyRequest, by string) (KeyResult, error)
 	// CheckKey asks OpenFiskal, read-only, about each key that is stored.
 	CheckKey(ctx context.Context, of KeyOf) ([]KeyCheck, error)
+	// ForRotation lists every key on this box: what must be rotated when it was
+	// stolen.
+	ForRotation(ctx context.Context) ([]KeyToRotate, error)
 	// SetPlatformKey stores the site's platform key: the server-side topology.
 	SetPlatformKey(ctx context.Context, key secret.Text, by string) (KeyResult, error)
 	// Recipient is what bundles for this box are encrypted to.
@@ -52,6 +56,18 @@ type KeyCheck struct {
 	KeyHint    string          `json:"key_hint,omitempty"`
 	Verdict    string          `json:"verdict"` // accepted, refused, no_fiscal_unit, unknown or sealed
 	Detail     string          `json:"detail,omitempty"`
+}
+
+// KeyToRotate is a register with a key on this box, also one that no device has
+// any more. The platform key of a site has the register id "@platform".
+type KeyToRotate struct {
+	RegisterID sale.RegisterID `json:"register_id"`
+	DeviceIDs  []sale.DeviceID `json:"device_ids"`
+	Labels     []string        `json:"labels"`
+	Key        string          `json:"key"` // active, unverified, pending or refused
+	KeyHint    string          `json:"key_hint,omitempty"`
+	AddedAt    time.Time       `json:"added_at"`
+	Waiting    int64           `json:"waiting"` // sales, on this box only
 }
 
 // ImportRow says what became of one row.
@@ -143,6 +159,18 @@ func (a api) setPlatformKey(w http.ResponseWriter, r *http.Request) {
 	}
 	result, err := a.b.SetPlatformKey(r.Context(), key, by(r))
 	reply(w, result, err, key)
+}
+
+func (a api) forRotation(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	all, err := a.b.ForRotation(r.Context())
+	if all == nil {
+		all = []KeyToRotate{}
+	}
+	reply(w, all, err, secret.Text{})
 }
 
 type recipientBody struct {
@@ -254,6 +282,11 @@ func (c *Client) CheckKey(ctx context.Context, of KeyOf) (out []KeyCheck, err er
 		return out, err
 	}
 	return out, c.do(ctx, http.MethodPost, path+"/check", nil, "", &out)
+}
+
+// ForRotation lists what must be rotated when the box was stolen.
+func (c *Client) ForRotation(ctx context.Context) (out []KeyToRotate, err error) {
+	return out, c.do(ctx, http.MethodGet, "/keys", nil, "", &out)
 }
 
 // SetPlatformKey stores the site's platform key.

@@ -46,6 +46,9 @@ func TestKeysOverTheSocket(t *testing.T) {
 	if got, err := c.CheckKey(t.Context(), KeyOf{RegisterID: "reg_1"}); err != nil || len(got) != 1 || got[0].RegisterID != "reg_1" || got[0].Verdict != "accepted" {
 		t.Errorf("check: %+v, %v", got, err)
 	}
+	if got, err := c.ForRotation(t.Context()); err != nil || len(got) != 1 || got[0].KeyHint != "…wxyz" || got[0].DeviceIDs[0] != "pump-1" {
+		t.Errorf("for rotation: %+v, %v", got, err)
+	}
 	if got, err := c.SetPlatformKey(t.Context(), secret.FromString(platformCanary), "anna"); err != nil || got.Notice != "is [redacted]" {
 		t.Errorf("platform key: %+v, %v", got, err)
 	}

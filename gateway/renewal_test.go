@@ -57,13 +57,13 @@ func (p *pipes) dial() net.Conn {
 	return here
 }
 
-// Forty days (here three; see TEST_DAYS) without an uplink, in which the server certificate is renewed: no
+// Forty days (here three; see EDGEGW_TEST_DAYS) without an uplink, in which the server certificate is renewed: no
 // device loses its connection, whoever connects later sees the new certificate,
 // and all that was sold goes out when the link is back. One device logs in with
 // its secret, one with a client certificate.
 func TestFortyDaysOfflineWithARenewal(t *testing.T) {
 	days := 3
-	if text := os.Getenv("TEST_DAYS"); text != "" { // 40 take four minutes
+	if text := os.Getenv("EDGEGW_TEST_DAYS"); text != "" { // 40 take four minutes
 		var err error
 		if days, err = strconv.Atoi(text); err != nil {
 			t.Fatal(err)

@@ -126,3 +126,32 @@ func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo,
 	}
 	return admin.KeyResult{RegisterID: sale.PlatformKey, Key: string(state), Notice: notice}, nil
 }
+
+// ForRotation lists every key that a thief of this box has, whether a device uses
+// its register or not.
+func (k *control) ForRotation(ctx context.Context) ([]admin.KeyToRotate, error) {
+	queues, err := k.db.Queues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting := map[sale.RegisterID]int64{}
+	for _, q := range queues {
+		waiting[q.Register] = q.Waiting
+	}
+	list := []admin.KeyToRotate{}
+	for _, r := range append(k.ring.Registers(), sale.PlatformKey) {
+		for _, info := range k.ring.KeyVersions(r) {
+			row := admin.KeyToRotate{RegisterID: r, DeviceIDs: []sale.DeviceID{}, Labels: []string{}, Key: string(info.State), AddedAt: info.AddedAt, Waiting: waiting[r]}
+			if info.LastFour != "" {
+				row.KeyHint = "…" + info.LastFour
+			}
+			for _, d := range k.ring.List() {
+				if d.Register == r {
+					row.DeviceIDs, row.Labels = append(row.DeviceIDs, d.ID), append(row.Labels, d.Label)
+				}
+			}
+			list = append(list, row)
+		}
+	}
+	return list, nil
+}

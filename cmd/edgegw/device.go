@@ -113,11 +113,15 @@ func noKey(text string) error {
 }
 
 type deviceListCmd struct {
-	JSON bool `help:"Print JSON."`
+	ForRotation bool `help:"List every register key on this box instead: what to rotate when it was stolen."`
+	JSON        bool `help:"Print JSON."`
 }
 
 // Run lists all devices.
 func (c *deviceListCmd) Run(a *app) error {
+	if c.ForRotation {
+		return listForRotation(a, c.JSON)
+	}
 	return a.with(false, func(b admin.Backend) error {
 		all, err := b.Devices(a.ctx)
 		if err != nil {

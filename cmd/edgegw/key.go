@@ -269,3 +269,33 @@ func (c *keyOf) target(a *app, b admin.Backend) (admin.KeyOf, error) {
 	}
 	return admin.KeyOf{DeviceID: device}, err // it says that there is none
 }
+
+// listForRotation is what a person at the back office works down after a theft.
+func listForRotation(a *app, asJSON bool) error {
+	return a.with(false, func(b admin.Backend) error {
+		all, err := b.ForRotation(a.ctx)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return a.printJSON(list(all))
+		case len(all) == 0:
+			fmt.Fprintln(a.out, "There is no register key on this box.")
+			return nil
+		}
+		rows := [][]string{{"REGISTER", "DEVICES", "KEY", "STATE", "ADDED", "WAITING", "LABEL"}}
+		for _, k := range all {
+			var devices []string
+			for _, d := range k.DeviceIDs {
+				devices = append(devices, string(d))
+			}
+			rows = append(rows, []string{string(k.RegisterID), dash(strings.Join(devices, ", ")), dash(k.KeyHint), k.Key, a.when(k.AddedAt),
+				strconv.FormatInt(k.Waiting, 10), dash(strings.Join(k.Labels, ", "))})
+		}
+		table(a.out, rows...)
+		fmt.Fprintln(a.out, "\nWhoever has this box has these keys. Have each one rotated: in the back office, or on the new box, once its devices are added there:")
+		fmt.Fprintln(a.out, "  edgegw key rotate --register REGISTER --key-file platform.key --organization ORG")
+		fmt.Fprintln(a.out, "A platform key (@platform) is revoked at OpenFiskal. Sales that wait are on this box only.")
+		return nil
+	})
+}

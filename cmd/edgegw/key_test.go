@@ -49,6 +49,13 @@ func TestKeyCommands(t *testing.T) {
 		if all := decode[[]admin.KeyCheck](t, b.edgegw("key", "check", "reg_1", "--json")); len(all) != 1 || all[0].Version != 2 || all[0].Verdict != "accepted" || all[0].RegisterID != "reg_1" {
 			t.Errorf("check: %+v", all)
 		}
+		b.edgegw("device", "remove", "pump-2").want(t, 0)
+		if all := decode[[]admin.KeyToRotate](t, b.edgegw("device", "list", "--for-rotation", "--json")); len(all) != 2 || all[0].RegisterID != "reg_1" || len(all[0].DeviceIDs) != 1 || all[1].RegisterID != "reg_new" || len(all[1].DeviceIDs) != 0 {
+			t.Errorf("for rotation: %+v", all) // a removed device's key is on the box as well
+		}
+		if o := b.edgegw("device", "list", "--for-rotation"); !strings.Contains(o.out, "reg_new") || !strings.Contains(o.out, "edgegw key rotate --register") {
+			t.Errorf("for rotation: %s", o.out)
+		}
 		service.Revoke("reg_1")
 		refused := b.edgegw("key", "check", "pump-1")
 		if refused.want(t, 1); !strings.Contains(refused.out, "refused") || refused.err != "" {

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"software.sslmate.com/src/go-pkcs12"
+
+	"edgegw/admin"
+	"edgegw/fiscal/sandbox"
+)
+
+// A device's life by its credentials: each command prints what it makes once,
+// and the files of a certificate are whole, private, and never written over.
+func TestCredentials(t *testing.T) {
+	flags, _ := uplink(t, sandbox.Options{})
+	b := newBox(t, flags...)
+	defer b.start()()
+	dir := t.TempDir()
+	made := decode[handed](t, b.edgegw("device", "add", "pump-1", "--register", "reg_1", "--cert", "--out", dir, "--json"))
+	if made.Password != "" || made.Certificate == nil || made.Username != "pump-1" || made.MQTTURL == "" {
+		t.Fatalf("%+v", made)
+	}
+	f := made.Certificate
+	for _, path := range []string{f.CertFile, f.KeyFile, f.P12File, f.CAFile} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(f.CertFile, f.KeyFile); err != nil {
+		t.Error(err)
+	}
+	p12, err := os.ReadFile(f.P12File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, cert, ca, err := pkcs12.DecodeChain(p12, f.P12Password); err != nil || cert.Subject.CommonName != "pump-1" || len(ca) != 1 {
+		t.Errorf("PKCS#12: %v, %d certificates beside it", err, len(ca))
+	}
+	b.edgegw("device", "cert", "pump-1", "--out", dir).want(t, 1, "is there already")
+	b.edgegw("device", "replace", "pump-1", "--cert", "--out", filepath.Join(dir, "none")).want(t, 1, "is no folder")
+	d := decode[admin.Device](t, b.edgegw("device", "show", "pump-1", "--json"))
+	if d.Password || len(d.Certificates) != 1 || d.Certificates[0].Serial != f.Serial || d.Certificates[0].State != "valid" {
+		t.Errorf("show: %+v", d)
+	}
+	if o := b.edgegw("device", "revoke", "pump-1", "--serial", strings.ToUpper(f.Serial)); o.code != 0 || !strings.Contains(o.out, "revoked") {
+		t.Errorf("revoke: %+v", o)
+	}
+	b.edgegw("device", "revoke", "pump-1").want(t, 1, "edgegw device show pump-1")
+	if o := b.edgegw("device", "show", "pump-1"); !strings.Contains(o.out, "certificate "+f.Serial+" (revoked)") {
+		t.Errorf("show: %s", o.out)
+	}
+	first := decode[handed](t, b.edgegw("device", "replace", "pump-1", "--json"))
+	second := decode[handed](t, b.edgegw("device", "password", "pump-1", "--json"))
+	if first.Password == "" || second.Password == "" || first.Password == second.Password {
+		t.Errorf("passwords %q and %q", first.Password, second.Password)
+	}
+	for _, row := range []struct{ command, state, want string }{{"disable", "disabled", "disabled"}, {"enable", "enabled", "offline"}} {
+		if got := decode[map[string]string](t, b.edgegw("device", row.command, "pump-1", "--json")); got["state"] != row.state {
+			t.Errorf("%s: %v", row.command, got)
+		}
+		if d := decode[admin.Device](t, b.edgegw("device", "show", "pump-1", "--json")); d.State != row.want {
+			t.Errorf("after %s: %s", row.command, d.State)
+		}
+	}
+	for _, command := range []string{"disable", "enable", "replace", "password", "cert", "revoke"} {
+		args := []string{"device", command, "pump-9"}
+		if command == "cert" {
+			args = append(args, "--out", t.TempDir())
+		}
+		b.edgegw(args...).want(t, 1, "there is no device")
+	}
+}
