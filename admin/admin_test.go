@@ -91,6 +91,10 @@ func (m *memory) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) er
 	return nil
 }
 
+func (m *memory) ForgetCards(_ context.Context, id sale.DeviceID, by string) error {
+	return m.act("forget-cards", id, by)
+}
+
 func (m *memory) RemoveDevice(_ context.Context, id sale.DeviceID, by string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -34,6 +34,8 @@ type Backend interface {
 	// ForgetGaps says that somebody has looked into the events that a device
 	// counted and never reported.
 	ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error
+	// ForgetCards says that somebody has seen to a device that sent card data.
+	ForgetCards(ctx context.Context, id sale.DeviceID, by string) error
 	Quarantine(ctx context.Context, f QuarantineFilter) ([]QuarantineItem, error)
 	QuarantineItem(ctx context.Context, id string) (QuarantineItem, error)
 	Decide(ctx context.Context, d Decision, by string) (DecisionResult, error)

@@ -144,6 +144,11 @@ func (c *Client) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) er
 	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id))+"/gaps", nil, by, nil)
 }
 
+// ForgetCards takes off that a device sent card data.
+func (c *Client) ForgetCards(ctx context.Context, id sale.DeviceID, by string) error {
+	return c.do(ctx, http.MethodDelete, devicePath(id, "cards"), nil, by, nil)
+}
+
 // Quarantine lists what is or was in quarantine, the newest first.
 func (c *Client) Quarantine(ctx context.Context, f QuarantineFilter) (out []QuarantineItem, err error) {
 	q := url.Values{}

@@ -27,12 +27,13 @@ func TestIdentitiesOverTheSocket(t *testing.T) {
 			return err
 		},
 		func() error { return c.RevokeCertificate(t.Context(), "pump-1", "1f", "anna") },
+		func() error { return c.ForgetCards(t.Context(), "pump-1", "anna") },
 	} {
 		if err := act(); err != nil {
 			t.Error(err)
 		}
 	}
-	want := []string{"disable pump-1", "enable pump-1", "password pump-1", "replace true pump-1", "certificate pump-1", "revoke 1f pump-1"}
+	want := []string{"disable pump-1", "enable pump-1", "password pump-1", "replace true pump-1", "certificate pump-1", "revoke 1f pump-1", "forget-cards pump-1"}
 	if !slices.Equal(m.requested, want) || slices.ContainsFunc(m.who, func(w string) bool { return w != "anna" }) {
 		t.Errorf("the backend got %q of %q", m.requested, m.who)
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"edgegw/card"
 	"edgegw/sale"
 	"edgegw/secret"
 )
@@ -28,6 +29,7 @@ import (
 //	POST   /api/v1/recipient           what bundles for this box are encrypted to
 //	POST   /api/v1/import              CSV or a bundle; a JSON object per row, with credentials, this once
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
+//	DELETE /api/v1/devices/{id}/cards  says that somebody has seen to card data that it sent
 //	GET    /api/v1/explain?subject=    one sentence, with what it is made from
 //	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
 //	GET    /api/v1/quarantine?state=open|all&device_id=&sale_id=&limit=
@@ -45,7 +47,8 @@ func Handler(b Backend) http.Handler {
 		"/devices":            {http.MethodGet: a.devices, http.MethodPost: a.add},
 		"/devices/{id}":       {http.MethodGet: a.device, http.MethodDelete: a.remove},
 		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
-		"/devices/{id}/gaps":  {http.MethodDelete: a.forgetGaps},
+		"/devices/{id}/gaps":  {http.MethodDelete: a.deviceAct(b.ForgetGaps)},
+		"/devices/{id}/cards": {http.MethodDelete: a.deviceAct(b.ForgetCards)},
 		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
 
 		"/devices/{id}/disable":     {http.MethodPost: a.deviceAct(b.DisableDevice)},
@@ -245,19 +248,6 @@ func (a api) explain(w http.ResponseWriter, r *http.Request) {
 	reply(w, e, err, secret.Text{})
 }
 
-func (a api) forgetGaps(w http.ResponseWriter, r *http.Request) {
-	id, f := deviceID(r)
-	if f != nil {
-		fail(w, f, secret.Text{})
-		return
-	}
-	if err := a.b.ForgetGaps(r.Context(), id, by(r)); err != nil {
-		fail(w, err, secret.Text{})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-}
-
 func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
 	if f := query(r, "device_id", "sale_id", "state", "limit"); f != nil {
 		return SaleFilter{}, f
@@ -377,5 +367,5 @@ func fail(w http.ResponseWriter, err error, key secret.Text) {
 func send(w http.ResponseWriter, status int, body []byte, key secret.Text) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(scrub(body, key), '\n')) // whoever asked is gone: nothing to tell him
+	_, _ = w.Write(append(card.MaskJSON(scrub(body, key)), '\n')) // whoever asked is gone: nothing to tell him
 }

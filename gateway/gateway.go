@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 
 	"edgegw/broker"
+	"edgegw/card"
 	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/fiscal"
@@ -49,6 +50,7 @@ type Gateway struct {
 	broker    *broker.Broker
 	site      site
 	keys      keyWatch
+	cards     cardWatch
 	accepting *acceptance
 	local     net.Listener // the commands' socket
 	page      net.Listener // http.listen, nil if off
@@ -82,6 +84,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
+	k.log = slog.New(card.Handler(k.log.Handler()))
 	if k.options.Listen == nil {
 		k.options.Listen = net.Listen
 	}
@@ -215,6 +218,7 @@ func (g *Gateway) bind() error {
 	c := g.config
 	g.site = site{changed: make(chan struct{}, 1)}
 	g.accepting = newAcceptance(g.db.Canary, g.site.poke, g.log)
+	g.cards = cardWatch{seen: map[sale.DeviceID]int64{}, poke: make(chan struct{}, 1), counted: g.meters.cards}
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
 	g.relay = relay.New(relay.Options{
 		Concurrency: c.OpenFiskal.Concurrency,
@@ -263,7 +267,7 @@ func (g *Gateway) bind() error {
 	if o.TLS == nil && o.Plain == nil {
 		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
 	}
-	if g.broker, err = broker.New(o, g.ring, g.relay, mailbox{g.db, g.clock.Now}, g.db); err != nil {
+	if g.broker, err = broker.New(o, g.ring, watchCards{g.relay, &g.cards}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
 		return err
 	}
 	g.undo(g.broker.Close)

@@ -22,6 +22,7 @@ type meters struct {
 	changes  prometheus.Counter
 	requests *prometheus.HistogramVec
 	attempts *prometheus.CounterVec
+	cards    prometheus.Counter
 }
 
 func newMeters() *meters {
@@ -36,6 +37,8 @@ func newMeters() *meters {
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"step", "outcome"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "attempts_total",
 			Help: "Attempts of calls that have ended, by the class of what came back."}, []string{"class"}),
+		cards: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "card_data_total",
+			Help: "Events of devices in which what looks like a card number stood. There should be none."}),
 	}
 	for class := sale.Confirmed; class <= sale.Misconfigured; class++ {
 		m.attempts.WithLabelValues(class.String()) // a rate needs the zero before the first
@@ -44,7 +47,7 @@ func newMeters() *meters {
 }
 
 func (m *meters) all() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.changes, m.requests, m.attempts}
+	return []prometheus.Collector{m.commits, m.changes, m.requests, m.attempts, m.cards}
 }
 
 // committed is store.Options.Committed.

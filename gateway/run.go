@@ -44,6 +44,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "keys", run: g.checkKeys},
 		{name: "kek", run: g.awaitKEK},
 		{name: "accept", run: g.accepting.run},
+		{name: "cards", run: g.noteCards},
 		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},

@@ -210,6 +210,15 @@ func (c *deviceEnableCmd) Run(a *app) error {
 	})
 }
 
+type deviceForgetCardsCmd struct{ oneDevice }
+
+// Run takes off that a device sent card data.
+func (c *deviceForgetCardsCmd) Run(a *app) error {
+	return c.act(a, "card data seen to", "That %s sent card data is taken off; it is in the audit trail.", func(b admin.Backend, id sale.DeviceID) error {
+		return b.ForgetCards(a.ctx, id, admin.LocalUser())
+	})
+}
+
 type deviceRevokeCmd struct {
 	oneDevice
 	Serial string `placeholder:"NUMBER" help:"One certificate (default: all of the device)."`

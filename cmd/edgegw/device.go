@@ -26,6 +26,8 @@ type deviceCmd struct {
 	Cert     deviceCertCmd     `cmd:"" help:"Issue a client certificate to a device, beside what it has."`
 	Revoke   deviceRevokeCmd   `cmd:"" help:"End client certificates of a device, and its connection, at once."`
 
+	ForgetCards deviceForgetCardsCmd `cmd:"" help:"Say that somebody has seen to a device that sent card data."`
+
 	ForgetGaps deviceForgetGapsCmd `cmd:"" help:"Say that somebody has looked into the events a device counted and did not report."`
 }
 

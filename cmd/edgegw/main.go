@@ -21,6 +21,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"edgegw/card"
 	"edgegw/config"
 	"edgegw/secret"
 )
@@ -157,7 +158,7 @@ func (a *app) report(err error) int {
 	}
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintln(a.err, "edgegw: "+clean(keys.ReplaceAllString(line, secret.Redacted)))
+			fmt.Fprintln(a.err, "edgegw: "+clean(card.Mask(keys.ReplaceAllString(line, secret.Redacted))))
 		}
 	}
 	return code

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"edgegw/card"
 )
 
 // output is where a command says its answer. It keeps the first error of a
@@ -17,15 +19,22 @@ type output struct {
 	err error
 }
 
-// Write passes on; simulated devices write from several goroutines.
+// Write passes on, with card numbers masked: whatever a command shows of what
+// devices reported. Simulated devices write from several goroutines.
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n, err := o.w.Write(b)
-	if err != nil && o.err == nil {
-		o.err = err
+	text := b
+	if card.Seen(b) {
+		text = []byte(card.Mask(string(b)))
 	}
-	return n, err
+	if _, err := o.w.Write(text); err != nil {
+		if o.err == nil {
+			o.err = err
+		}
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // lost adds the first error of a write to err, which may tell it already.

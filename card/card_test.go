@@ -1,0 +1,105 @@
+package card
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func TestMask(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"4111111111111111", "************1111"},
+		{"pan=4111111111111111;", "pan=************1111;"},
+		{"PAN4111111111111111x", "PAN************1111x"},
+		{"378282246310005", "***********0005"},
+		{"4222222222222", "*********2222"},
+		{"6304000000000000000", "***************0000"},
+		{"7033400000000000008", "7033400000000000008"}, // its check digit is wrong
+		{"4111111111111112", "4111111111111112"},
+		{"41111111111111111111", "41111111111111111111"}, // 20 digits
+		{"411111111116", "411111111116"},                 // 12
+		{"4111 1111 1111 1111", "**** **** **** 1111"},
+		{"4111-1111-1111-1111", "****-****-****-1111"},
+		{"3782 822463 10005", "**** ****** *0005"},
+		{"4111 1111-1111 1111", "4111 1111-1111 1111"},
+		{"4111  1111 1111 1111", "4111  1111 1111 1111"},
+		{"two: 4111111111111111, 5555555555554444", "two: ************1111, ************4444"},
+		{"0000000000000000", "0000000000000000"},
+		{"2026-11-22T08:33:00.250+01:00", "2026-11-22T08:33:00.250+01:00"},
+		{"0192f1de-7c1a-7b3e-9c51-6f0f6d1d2a10", "0192f1de-7c1a-7b3e-9c51-6f0f6d1d2a10"},
+		{"ä4111111111111111ö", "ä************1111ö"},
+		{"", ""},
+	} {
+		if got := Mask(row.text); got != row.want {
+			t.Errorf("%q: got %q, want %q", row.text, got, row.want)
+		}
+		if got := Seen([]byte(row.text)); got != (row.text != row.want) {
+			t.Errorf("%q: seen %v", row.text, got)
+		}
+	}
+}
+
+func TestMaskJSON(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{`{"a": 4111111111111111, "b":[1,"x 4111111111111111"]}` + "\n", `{"a": "************1111", "b":[1,"x ************1111"]}` + "\n"},
+		{`{"4111111111111111":true}`, `{"************1111":true}`},
+		{`"\u0034111111111111111"`, `"************1111"`},
+		{`-4111111111111111`, `"-************1111"`},
+		{`{"a":1.0,"b":"\u00e4"}`, `{"a":1.0,"b":"\u00e4"}`},
+		{`{"cut":"4111111111111111`, `{"cut":"************1111`},
+		{`4111111111111111 and more`, `************1111 and more`},
+	} {
+		if got := string(MaskJSON([]byte(row.text))); got != row.want {
+			t.Errorf("%s: got %s, want %s", row.text, got, row.want)
+		}
+	}
+}
+
+func TestHandler(t *testing.T) {
+	var b bytes.Buffer
+	l := slog.New(Handler(slog.NewJSONHandler(&b, nil))).With("with", "4111111111111111").WithGroup("g")
+	const pan = "4111111111111111"
+	l.Info("message "+pan, "string", pan, "error", errors.New("quotes "+pan), "number", 4111111111111111, slog.Group("in", "deep", pan),
+		"value", valuer{}, "bytes", []string{pan}, "small", 42)
+	if strings.Contains(b.String(), pan) || strings.Count(b.String(), "************1111") != 8 || !strings.Contains(b.String(), `"small":42`) {
+		t.Errorf("logged: %s", b.String())
+	}
+}
+
+type valuer struct{}
+
+func (valuer) LogValue() slog.Value { return slog.StringValue("4111111111111111") }
+
+func FuzzMask(f *testing.F) {
+	for _, s := range []string{"4111111111111111", `{"a":4111111111111111,"b":"\u0034111111111111111"}`, "4111 1111 1111 1111", "3782-822463-10005", "\xff4111111111111111", "1234567890123456789012", `{"a":[1,2,{"4111111111111111":-1e5}]} x`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		m := Mask(s)
+		if Seen([]byte(m)) && !strings.Contains(s, `\u00`) {
+			t.Errorf("%q: %q still holds one", s, m)
+		}
+		if len(m) != len(s) || !Seen([]byte(s)) && m != s {
+			t.Errorf("%q became %q", s, m)
+		}
+		j := MaskJSON([]byte(s))
+		if json.Valid([]byte(s)) && (!json.Valid(j) || Seen(j)) {
+			t.Errorf("%q became %q", s, j)
+		}
+	})
+}
+
+// What every accepted event pays.
+func BenchmarkSeen(b *testing.B) {
+	payload := []byte(`{"sale_id":"0192f1de-7c1a-7b3e-9c51-6f0f6d1d2a10","occurred_at":"2026-11-22T08:33:00+01:00","currency":"EUR","line_items":[{"description":"Super E10","product_ref":"E10","quantity":"42.37","unit":"l","unit_price":"1.799","amount":7622,"tax":{"rate":"0.19","category":"standard"}}],"payments":[{"method":"card","direction":"inbound","amount":7622,"card":{"scheme":"visa","last4":"4242"}}],"metadata":{"nozzle":"2","note":"` + strings.Repeat("x", 500) + `"}}`)
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if Seen(payload) {
+			b.Fatal("seen")
+		}
+	}
+}
