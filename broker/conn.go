@@ -70,8 +70,11 @@ func newConn(raw, c net.Conn) *conn {
 }
 
 // Read gives mochi the bytes of the device, once the first packet has shown a
-// header that a CONNECT can have.
+// header that a CONNECT can have. Mochi's buffer lives as long as the connection:
+// the device's secret would stand in it for days, so what was read before goes
+// before the wait for more (io.Reader: all of p may be used as scratch space).
 func (c *conn) Read(p []byte) (int, error) {
+	clear(p)
 	n, err := c.Conn.Read(p)
 	if !c.opening.done {
 		if bad := c.opening.look(p[:n]); bad != nil {
@@ -79,6 +82,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// forgetful is the socket below TLS. crypto/tls decrypts in the buffer that it
+// reads into, which lives as long as the connection: as with conn.Read, what it
+// held goes before the wait for more.
+type forgetful struct{ net.Conn }
+
+func (f forgetful) Read(p []byte) (int, error) {
+	clear(p)
+	return f.Conn.Read(p)
 }
 
 // SetDeadline is called by mochi for every packet it is about to read. Writes

@@ -223,7 +223,7 @@ func (l *listener) serve(raw net.Conn, addr string, establish listeners.Establis
 	_ = raw.SetDeadline(time.Now().Add(connectLimit))
 	wire := raw
 	if l.tls != nil {
-		t := tls.Server(raw, l.tls)
+		t := tls.Server(forgetful{raw}, l.tls)
 		if t.Handshake() != nil { // bounded by the deadline above, and by doors.shut
 			l.b.n.unfinished.Add(1)
 			return
