@@ -54,7 +54,7 @@ const (
 	dialTimeout       = 5 * time.Second
 	handshakeTimeout  = 5 * time.Second
 	headerTimeout     = 10 * time.Second
-	idleTimeout       = 60 * time.Second
+	idleTimeout       = 20 * time.Second // the last request, with its key, stands in a connection's buffers
 	pingAfter         = 15 * time.Second // a silent HTTP/2 connection is asked whether it lives
 	pingTimeout       = 5 * time.Second
 	defaultIdleConns  = 32 // openfiskal.concurrency's default

@@ -51,7 +51,10 @@ func NewTransport(o TransportOptions) *http.Transport {
 		ForceAttemptHTTP2:      true,
 		// Without a ping, a dead HTTP/2 connection takes every call of the site
 		// along until TCP gives up, many minutes later.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
+			// A header that is compressed is kept by both sides, as long as the
+			// connection is: a key that does not fit the table never gets into it.
+			MaxEncoderHeaderTableSize: 1},
 		OnProxyConnectResponse: proxyAnswer,
 	}
 	if o.Proxy != nil {
