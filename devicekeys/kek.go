@@ -34,6 +34,13 @@ func newKEK(raw []byte) KEK { return KEK{reveal: func() []byte { return raw }} }
 // Empty reports whether there is no KEK.
 func (k KEK) Empty() bool { return k.reveal == nil }
 
+// Wipe overwrites the bytes, for whoever has opened all that it opens.
+func (k KEK) Wipe() {
+	if !k.Empty() {
+		clear(k.reveal())
+	}
+}
+
 func (KEK) String() string               { return secret.Redacted }
 func (KEK) GoString() string             { return secret.Redacted }
 func (KEK) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(secret.Redacted)) }

@@ -28,6 +28,20 @@ func writeKEK(t *testing.T, text string, mode os.FileMode) string {
 
 func sameKEK(a, b KEK) bool { return !a.Empty() && !b.Empty() && bytes.Equal(a.reveal(), b.reveal()) }
 
+// TestAWipedKEKIsGone is about the bytes, which nobody outside can see.
+func TestAWipedKEKIsGone(t *testing.T) {
+	k, _, err := LoadKEK(KEKOptions{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := k.reveal()
+	k.Wipe()
+	KEK{}.Wipe() // none is none
+	if len(raw) != kekSize || !bytes.Equal(raw, make([]byte, kekSize)) {
+		t.Errorf("left: %x", raw)
+	}
+}
+
 func TestKEKForms(t *testing.T) {
 	raw, _ := hex.DecodeString(hexKEK)
 	raw[0] = 0xfb // gives + or - in base64

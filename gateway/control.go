@@ -45,6 +45,7 @@ type control struct {
 	tlsAddr   net.Addr
 	plainAddr net.Addr
 	meters    *meters
+	tidy      *tidy
 	books     books
 	requests  requesting
 	lostKeys  atomic.Bool // a request for a key was lost, and is not over

@@ -80,7 +80,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 
 // open does what a command without a gateway needs as well.
 func open(ctx context.Context, c config.Config, o Options) (_ *control, err error) {
-	k := &control{config: c, options: o, log: o.Log, meters: newMeters()}
+	k := &control{config: c, options: o, log: o.Log, meters: newMeters(), tidy: newTidy()}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -166,12 +166,18 @@ func (k *control) openFiscal() error {
 		to.Proxy = proxy
 		transport = fiscal.NewTransport(to)
 	}
-	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.meters.observed, Date: k.answered, Organization: k.actsFor()}, credentials{k})
+	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.observed, Date: k.answered, Organization: k.actsFor()}, credentials{k})
 	if err != nil {
 		return fmt.Errorf("openfiskal.base_url: %w", err)
 	}
 	k.fiscal = client
 	return nil
+}
+
+// observed notes a request to OpenFiskal that has ended.
+func (k *control) observed(purpose, outcome string, took time.Duration) {
+	k.tidy.touched()
+	k.meters.observed(purpose, outcome, took)
 }
 
 // hostOf gives the host of a base URL; fiscal.New refuses one that has none.
@@ -267,7 +273,7 @@ func (g *Gateway) bind() error {
 	if o.TLS == nil && o.Plain == nil {
 		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
 	}
-	if g.broker, err = broker.New(o, g.ring, watchCards{g.relay, &g.cards}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
+	if g.broker, err = broker.New(o, seen{g.ring, g.tidy}, watchCards{g.relay, &g.cards}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
 		return err
 	}
 	g.undo(g.broker.Close)

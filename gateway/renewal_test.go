@@ -117,7 +117,7 @@ func openForty(t *testing.T, dir string, span time.Duration) *forty {
 	}
 	f.world.on(f.life)
 	c := f.life.control()
-	c.config.DataDir = dir
+	c.config.DataDir, c.tidy = dir, newTidy()
 	c.config.MQTT = config.MQTT{MaxConnections: 100, MaxConnectionsPerAddress: 50, MaxPacketBytes: 1 << 16, MessagesPerSecond: 1000}
 	c.clock = clock.New(clock.Options{Built: bubbleBegin, Wall: f.now, Synchronised: func() bool { return true }})
 	if c.authority, err = siteca.Open(dir, siteca.Options{Built: bubbleBegin, Now: f.now}); err != nil {

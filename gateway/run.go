@@ -16,6 +16,10 @@ import (
 // shutdownLimit bounds the end of the local HTTP servers.
 const shutdownLimit = 2 * time.Second
 
+// idleLimit bounds an idle connection to them: what came over it stands in its
+// buffers until it is closed, and must be gone when the gateway is tidied.
+const idleLimit = 30 * time.Second
+
 // Run serves until ctx ends, and gives nil then; or until a part dies, and
 // gives its cause. It closes the gateway.
 func (g *Gateway) Run(ctx context.Context) error {
@@ -101,6 +105,9 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 				g.log.Info("the quality of the clock has changed", "quality", string(q))
 				g.broker.TellTime()
 			}
+			if g.tidy.look() {
+				g.log.Debug("memory was tidied")
+			}
 		case <-g.site.changed:
 		case <-day.C:
 			g.renew()
@@ -182,7 +189,7 @@ func closed(err error) error {
 
 func (g *Gateway) serveSocket(ctx context.Context) error {
 	mux := http.NewServeMux()
-	mux.Handle("/", admin.Handler(g.control))
+	mux.Handle("/", g.tidy.handler(admin.Handler(g.control)))
 	mux.Handle("GET /metrics", g.scrape) // its mode 0600 says who may ask
 	return serveHTTP(ctx, g.local, mux)
 }
@@ -205,7 +212,7 @@ func (g *Gateway) serveHTTP(ctx context.Context) error {
 }
 
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {

@@ -25,12 +25,20 @@ func (k *control) openKeys(ctx context.Context) error {
 	if err != nil {
 		k.log.Error("register keys cannot be opened; sales are taken and wait", "cause", err)
 	}
-	if k.ring, err = devicekeys.Open(ctx, k.db, kek, o.Older()...); err != nil {
+	older := o.Older()
+	defer forget(append(older, kek)) // the ring keeps what it derived from them
+	if k.ring, err = devicekeys.Open(ctx, k.db, kek, older...); err != nil {
 		return err
 	}
 	k.ring.UseClock(k.now)
 	k.reseal(ctx)
 	return k.adoptRequests(ctx)
+}
+
+func forget(keks []devicekeys.KEK) {
+	for _, k := range keks {
+		k.Wipe()
+	}
 }
 
 func (k *control) kekOptions(sealed bool) devicekeys.KEKOptions {
@@ -93,8 +101,10 @@ func (g *Gateway) awaitKEK(ctx context.Context) error {
 func (g *Gateway) lookForKEK(ctx context.Context) {
 	o := g.kekOptions(true)
 	kek, source, err := devicekeys.LoadKEK(o)
+	older := o.Older()
+	defer forget(append(older, kek))
 	if err == nil {
-		err = g.ring.UseKEK(kek, o.Older()...)
+		err = g.ring.UseKEK(kek, older...)
 	}
 	g.kek.Store(&kekState{source, err})
 	if err != nil {
