@@ -284,7 +284,7 @@ func (k key) shown(text string) string {
 	}
 	if k.path == "openfiskal.proxy" {
 		if u, err := url.Parse(text); err == nil && u.User == nil {
-			return text
+			return strings.Clone(text) // a caller may wipe the environment of secrets
 		} else if err == nil {
 			return u.Scheme + "://" + secret.Redacted + "@" + u.Host
 		}

@@ -101,7 +101,11 @@ func (b *box) run(ctx context.Context, a *app) (code int, errs string) {
 	a.out, a.err, a.ctx, a.stop = &e, &e, ctx, stop
 	a.globals = globals{DataDir: b.dir, Set: []string{"allow_volatile_data=true", "http.listen=", "mqtt.tls_listen=127.0.0.1:0",
 		"openfiskal.proxy=none", "store.min_free_bytes=0", "log.level=error"}}
-	code = a.report((&runCmd{}).serve(a, nil))
+	conf, err := a.load()
+	if err == nil {
+		err = (&runCmd{}).serve(a, conf, nil)
+	}
+	code = a.report(err)
 	return code, e.String()
 }
 

@@ -27,7 +27,11 @@ import (
 )
 
 func main() {
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(),
+	var notAnew error
+	if runs(os.Args[1:]) {
+		notAnew = startAnew()
+	}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(), notAnew: notAnew,
 		outTerminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr), inTerminal: isTerminal(os.Stdin)}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := a.main(ctx, stop, os.Args[1:])
@@ -67,6 +71,7 @@ type app struct {
 	out, err                             io.Writer
 	env                                  []string
 	inTerminal, outTerminal, errTerminal bool
+	notAnew                              error // why freed memory is not overwritten
 
 	patience time.Duration // for data that somebody else has; 0 is usualPatience
 	waits    func()        // called before each wait for them; for tests
@@ -99,6 +104,17 @@ type commands struct {
 	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
 	Simulate   simulateCmd   `cmd:"" help:"Pumps and chargers against any gateway."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// runs reports whether the command line asks for the gateway. It prints nothing:
+// what is wrong with the line is said when it is read for good.
+func runs(args []string) bool {
+	parser, err := kong.New(&commands{}, kong.Exit(func(int) {}), kong.Writers(io.Discard, io.Discard))
+	if err != nil {
+		return false
+	}
+	parsed, err := parser.Parse(args)
+	return err == nil && parsed.Command() == "run"
 }
 
 // helped is how kong's --help leaves Parse.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 
@@ -12,23 +13,30 @@ import (
 type runCmd struct{}
 
 // Run is the gateway: it ends well with SIGINT or SIGTERM.
-func (c *runCmd) Run(a *app) error { return c.serve(a, harden()) }
+func (c *runCmd) Run(a *app) error {
+	conf, err := a.load()
+	shown := forgetSecrets()
+	if hardened := errors.Join(shown, harden()); err == nil {
+		err = c.serve(a, conf, hardened)
+	}
+	return err
+}
 
 // serve is Run without what changes the process.
-func (c *runCmd) serve(a *app, hardened error) error {
-	conf, err := a.load()
-	if err != nil {
-		return err
-	}
+func (c *runCmd) serve(a *app, conf config.Config, hardened error) (err error) {
 	log := newLog(a.err, conf.Log)
 	if hardened != nil {
-		log.Warn("register keys could end up in a core dump", "cause", hardened)
+		log.Warn("secrets could be read in the memory of the process, or in a core dump", "cause", hardened)
+	}
+	if a.notAnew != nil {
+		log.Debug("memory that is freed is not overwritten", "cause", a.notAnew)
 	}
 	var g *gateway.Gateway
 	err = a.patiently(func() (err error) { // a command may have the data for a moment
 		g, err = gateway.New(a.ctx, conf, gateway.Options{Log: log, Version: versionText()})
 		return err
 	})
+	conf.Vault.KEK.Wipe() // what it opens has been derived from it
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"edgegw/admin"
+)
+
+// leakCommands has each command of edgegw as it is meant, beside what commands
+// does with all of them. Those that run for long, and have secrets of their own,
+// are only used wrongly here.
+var leakCommands = map[string][][]string{
+	"demo":               nil,
+	"run":                {},
+	"sandbox":            nil,
+	"simulate":           nil,
+	"version":            {{"version"}, {"version", "--json"}},
+	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
+	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
+	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},
+	"device list":        {{"device", "list"}, {"device", "list", "--json"}},
+	"device show":        {{"device", "show", "pump-01"}, {"device", "show", "kiosk-03", "--json"}, {"device", "show", "pump-99"}},
+	"device remove":      {{"device", "remove", "pump-99"}},
+	"device forget-gaps": {{"device", "forget-gaps", "pump-01"}},
+	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}},
+	"sales":              {{"sales"}, {"sales", "--json"}, {"sales", "--state", "waiting"}},
+	"quarantine list":    {{"quarantine", "list"}, {"quarantine", "list", "--json"}},
+	"quarantine show":    {{"quarantine", "show", "1"}, {"quarantine", "show", "1", "--json"}},
+	"quarantine retry":   {{"quarantine", "retry", "1", "--reason", "why not"}},
+	"quarantine resolve": {{"quarantine", "resolve", "1", "--reason", "why not", "--operation", "op_1"}},
+	"quarantine discard": {{"quarantine", "discard", "1", "--reason", "no sale"}},
+}
+
+// commands runs every command as it is meant, and wrongly as well: with a flag
+// that does not exist, and with a key where none belongs, behind it, as a flag's
+// value, and as a configuration key.
+func (l *leakSite) commands(wrongly bool) {
+	t := l.t
+	parser, err := kong.New(&commands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		name := leaf.Name
+		for up := leaf.Parent; up.Parent != nil; up = up.Parent {
+			name = up.Name + " " + name
+		}
+		proper, known := leakCommands[name]
+		if !known {
+			t.Errorf("edgegw %s is not tried: add it to leakCommands", name)
+		}
+		words, key := strings.Fields(name), l.keys["pump-05"]
+		tries := proper
+		if wrongly {
+			tries = append(tries, append(words[:len(words):len(words)], "--nonsense"), append(words[:len(words):len(words)], key), append(words[:len(words):len(words)], "--key", key))
+		}
+		if wrongly && proper != nil { // the others read no configuration
+			tries = append(tries, append([]string{"--set", key + "=1"}, words...), append([]string{"--config", "/none/" + key}, words...))
+		}
+		for _, args := range tries {
+			if o := l.says(key, args...); o.out+o.err == "" {
+				t.Errorf("edgegw %s: nothing to search", name)
+			}
+		}
+	}
+}
+
+// ask gets every page that can be got.
+func (l *leakSite) ask() {
+	socket := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(l.dir, admin.SocketName))
+	}}}
+	page := "http://" + l.flags[slices.IndexFunc(l.flags, func(f string) bool {
+		return strings.HasPrefix(f, "http.listen=127.0.0.1:") && !strings.HasSuffix(f, ":0")
+	})][len("http.listen="):]
+	get := func(c *http.Client, url string, into *bytes.Buffer, status int) {
+		l.t.Helper()
+		r, err := c.Get(url)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer r.Body.Close()
+		if err := r.Header.Write(into); err != nil {
+			l.t.Fatal(err)
+		}
+		if _, err := io.Copy(into, r.Body); err != nil || r.StatusCode != status {
+			l.t.Errorf("%s: %d, %v", url, r.StatusCode, err)
+		}
+	}
+	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
+		"/quarantine?state=all", "/quarantine/1"} {
+		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
+	}
+	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)
+	get(socket, "http://edgegw/metrics", &l.metrics, 200)
+	get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, page+"/metrics", &l.metrics, 200)
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/debug/requests"} {
+		get(socket, "http://edgegw"+path, &l.answers, 404)
+		get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, page+path, &l.answers, 404)
+	}
+}
