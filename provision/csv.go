@@ -110,7 +110,9 @@ func readRow(fields []string, at map[string]int, width int) Row {
 		if !ok || i >= len(fields) {
 			return ""
 		}
-		return strings.TrimSpace(fields[i])
+		// Cloned, because the fields of a row share their bytes: an id that is kept
+		// would keep the key beside it.
+		return strings.Clone(strings.TrimSpace(fields[i]))
 	}
 	row := Row{Kind: strings.ToLower(field("kind")), Label: field("label")}
 	misplaced := holdsKey(row.Label) || holdsKey(row.Kind)

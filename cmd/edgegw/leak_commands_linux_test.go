@@ -27,10 +27,23 @@ var leakCommands = map[string][][]string{
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
 	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},
-	"device list":        {{"device", "list"}, {"device", "list", "--json"}},
+	"device list":        {{"device", "list"}, {"device", "list", "--json"}, {"device", "list", "--for-rotation"}},
 	"device show":        {{"device", "show", "pump-01"}, {"device", "show", "kiosk-03", "--json"}, {"device", "show", "pump-99"}},
 	"device remove":      {{"device", "remove", "pump-99"}},
 	"device forget-gaps": {{"device", "forget-gaps", "pump-01"}},
+
+	"device forget-cards": {{"device", "forget-cards", "pump-01"}},
+	"device disable":      {{"device", "disable", "pump-99"}},
+	"device enable":       {{"device", "enable", "pump-01"}},
+	"device replace":      {{"device", "replace", "pump-99"}},
+	"device password":     {{"device", "password", "pump-99"}},
+	"device cert":         {{"device", "cert", "pump-99"}},
+	"device revoke":       {{"device", "revoke", "pump-01"}},
+	"key check":           {{"key", "check", "pump-01"}, {"key", "check", "reg_3", "--json"}},
+	"key issue":           {{"key", "issue", "pump-01", "--key-stdin", "--organization", "org_sandbox"}},
+	"key rotate":          {{"key", "rotate", "pump-99", "--key-stdin", "--organization", "org_sandbox"}},
+	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
+
 	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}},
 	"sales":              {{"sales"}, {"sales", "--json"}, {"sales", "--state", "waiting"}},
 	"quarantine list":    {{"quarantine", "list"}, {"quarantine", "list", "--json"}},
@@ -97,7 +110,7 @@ func (l *leakSite) ask() {
 		}
 	}
 	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
-		"/quarantine?state=all", "/quarantine/1"} {
+		"/quarantine?state=all", "/quarantine/1", "/keys"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
 	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)

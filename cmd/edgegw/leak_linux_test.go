@@ -6,7 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -19,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"filippo.io/age"
 
 	"edgegw/admin"
 	"edgegw/broker/brokertest"
@@ -225,6 +230,49 @@ func (l *leakSite) work() {
 	l.says(l.keys["pump-01"], "key", "set", "pump-05", "--key-stdin").want(t, 1)
 	l.says(l.key("new key", l.service.Rotate("reg_4")), "key", "set", "pump-04", "--key-stdin").want(t, 0)
 	l.says("", "device", "remove", string(l.stranger)).want(t, 0)
+	l.provision()
+}
+
+// provision has keys made and brought in bulk, in clear and for this box alone,
+// and devices proved anew.
+func (l *leakSite) provision() {
+	t := l.t
+	kept := filepath.Join(t.TempDir(), "credentials")
+	l.says(l.service.PlatformKey(), "key", "rotate", "pump-04", "--key-stdin", "--organization", "org_sandbox").want(t, 0)
+	l.key("key that OpenFiskal made", l.service.Key("reg_4"))
+	const head = "device_id,register_id,register_key\n"
+	l.says(head+"pump-21,reg_21,"+l.key("key in a CSV", l.service.MustAddRegister("reg_21"))+"\n", "import", "-", "--credentials", kept).want(t, 0)
+	to, err := age.ParseX25519Recipient(strings.TrimSpace(l.says("", "import", "--recipient").out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bundle bytes.Buffer
+	w, err := age.Encrypt(&bundle, to)
+	if err == nil {
+		_, err = io.WriteString(w, head+"pump-22,reg_22,"+l.key("key in a bundle", l.service.MustAddRegister("reg_22"))+"\n")
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l.says(bundle.String(), "import", "-", "--credentials", kept).want(t, 0)
+	lines, err := os.ReadFile(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		var c admin.Credentials
+		if err := json.Unmarshal([]byte(line), &c); err != nil || c.Password == "" {
+			t.Fatalf("credentials: %v", err)
+		}
+		l.key("secret of "+string(c.DeviceID), c.Password)
+	}
+	dir := t.TempDir()
+	l.says("", "device", "cert", "pump-04", "--out", dir).want(t, 0)
+	pem, err := os.ReadFile(filepath.Join(dir, "pump-04-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.key("key of a certificate", strings.Split(string(pem), "\n")[2]) // the first line is the same in all
 }
 
 func (l *leakSite) blocked() bool {

@@ -219,6 +219,16 @@ func (s *Service) Rotate(id string) string {
 	return s.issueKey(r)
 }
 
+// Key gives the register's key as it is now, for tests that look for it.
+func (s *Service) Key(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.registers[id]; r != nil {
+		return r.key
+	}
+	return ""
+}
+
 // Revoke kills the register's key without giving a new one.
 func (s *Service) Revoke(id string) {
 	s.mu.Lock()
