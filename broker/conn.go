@@ -116,6 +116,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.plainV3.Load() && len(p) == 2 && p[0] == typeDisconnect {
 		return len(p), nil // mochi sends DISCONNECT to MQTT 3.1.1 devices too, where a server has no such packet
 	}
+	p = connackV3(p)
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.life.Err() != nil {
@@ -133,6 +134,22 @@ func (c *conn) Write(p []byte) (int, error) {
 		_ = c.Close()
 	}
 	return n, err
+}
+
+// connackV3 gives a CONNACK of MQTT 3.1.1 a return code that 3.1.1 knows. Mochi
+// refuses two things before it asks anybody, and says so in the codes of 5.0: an
+// empty client identifier (0x80), which must be 0x02 [MQTT-3.1.3-8], and what is
+// no 3.1.1 at all (0x82), most of all another level, which must be 0x01
+// [MQTT-3.1.2-2].
+func connackV3(p []byte) []byte {
+	if len(p) != 4 || p[0] != typeConnack || p[1] != 2 || p[3] < 0x80 {
+		return p
+	}
+	code := byte(0x01)
+	if p[3] == 0x80 {
+		code = 0x02
+	}
+	return []byte{p[0], p[1], p[2], code}
 }
 
 // hurry lets a write that waits for a silent device fail soon, and all later

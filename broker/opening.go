@@ -7,7 +7,10 @@ import "errors"
 // announces a CONNECT has proved nothing yet (FAULTS.md T9).
 const maxFirstPacket = 8 << 10
 
-const typeConnect = 0x10
+const (
+	typeConnect = 0x10
+	typeConnack = 0x20
+)
 
 var (
 	errNoConnect   = errors.New("the first packet is no CONNECT [MQTT-3.1.0-1]")
