@@ -83,7 +83,7 @@ type Broker struct {
 	doors     doors
 	devices   devices
 	keeper    keeper
-	failures  *rate.Limiter // answers to wrong credentials; right ones never wait for it
+	failures  *failures // answers to wrong credentials; right ones never wait for it
 	n         counters
 	grumble   grumbles
 
@@ -129,7 +129,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),
-		failures: rate.NewLimiter(failuresPerSecond, 50),
+		failures: newFailures(),
 		grumble:  newGrumbles(),
 		fatal:    make(chan error, 2),
 		closed:   make(chan struct{}),

@@ -133,24 +133,9 @@ func (h *hook) authFailed(s *session) {
 	select {
 	case <-s.conn.life:
 	case <-h.b.closed:
-	case <-time.After(h.b.failWait()):
+	case <-time.After(h.b.failures.wait(hostOf(s.conn.RemoteAddr()), s.id)):
 	}
 }
-
-// failWait says how long the next answer to a wrong secret waits. A flood of
-// them builds no debt beyond the longest wait, which those who only mistyped
-// would have to pay long after it.
-func (b *Broker) failWait() time.Duration {
-	if b.failures.Tokens() < -failuresPerSecond*maxFailWait.Seconds() {
-		return maxFailWait
-	}
-	return min(b.failures.Reserve().Delay(), maxFailWait)
-}
-
-const (
-	failuresPerSecond = 20
-	maxFailWait       = connectLimit / 2
-)
 
 // OnSessionEstablish comes after the proof and before mochi ends the device's
 // older connection, if there is one.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -9,7 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"edgegw/broker/brokertest"
+	"edgegw/sale"
 )
 
 // A flood of wrong secrets leaves no debt that later ones have to pay.
@@ -20,13 +24,53 @@ func TestFailuresBuildNoDebt(t *testing.T) {
 	}
 	defer func() { _ = b.Close() }()
 	for range 5000 {
-		if wait := b.failWait(); wait < 0 || wait > maxFailWait {
+		if wait := b.failures.wait("192.0.2.1", "pump-01"); wait < 0 || wait > maxFailWait {
 			t.Fatalf("an answer waits %s", wait)
 		}
 	}
-	if debt := -b.failures.Tokens(); debt > failuresPerSecond*maxFailWait.Seconds()+1 {
+	if debt := -b.failures.all.Tokens(); debt > failuresPerSecond*maxFailWait.Seconds()+1 {
 		t.Fatalf("%.0f answers are owed ahead", debt)
 	}
+}
+
+// Who guesses from one address, or at one device, waits; who mistypes beside him
+// does not, and nobody is remembered without bound.
+func TestFailuresAreTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailures()
+		f.all = rate.NewLimiter(rate.Inf, 1)
+		var last time.Duration
+		for range 200 {
+			last = f.wait("192.0.2.1", "pump-01")
+		}
+		if last != maxFailWait {
+			t.Errorf("the two hundredth guess waits %s", last)
+		}
+		if w := f.wait("192.0.2.9", "pump-02"); w != 0 {
+			t.Errorf("one who mistyped, from elsewhere, waits %s", w)
+		}
+		if w := f.wait("192.0.2.1", "pump-02"); w == 0 {
+			t.Error("another device from the same address does not wait")
+		}
+		worst := f.worst(20)
+		if len(worst) != 2 || worst[0].Address != "192.0.2.1" || worst[0].Times != 201 || worst[1].Device != "pump-01" {
+			t.Errorf("culprits %+v", worst)
+		}
+		<-time.After(maxFailWait + time.Minute)
+		if w := f.wait("192.0.2.1", "pump-01"); w != 0 {
+			t.Errorf("a minute later he still waits %s", w)
+		}
+		<-time.After(failureMemory + time.Second)
+		if worst := f.worst(20); len(worst) != 0 {
+			t.Errorf("remembered for ever: %+v", worst)
+		}
+		for i := range 3 * mostCulprits {
+			f.wait(fmt.Sprint("a", i), sale.DeviceID(fmt.Sprint("d", i)))
+		}
+		if len(f.of) > mostCulprits {
+			t.Errorf("%d are remembered", len(f.of))
+		}
+	})
 }
 
 // A wrong login that comes while others are held up is in the log, too.
@@ -35,7 +79,7 @@ func TestWrongLoginIsLoggedInAFlood(t *testing.T) {
 		var out strings.Builder
 		b, pipes, stop := startPipes(t, slog.New(slog.NewTextHandler(&out, nil)))
 		for range 1000 {
-			b.failWait()
+			b.failures.wait("192.0.2.1", "pump-01")
 		}
 		c, err := brokertest.Connect(pipes.dial(), brokertest.Login{ClientID: "pump-01", Secret: "wrong", Keepalive: 60})
 		if err != nil || c.Ack.Code == 0 {

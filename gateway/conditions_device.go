@@ -15,11 +15,33 @@ func (k *control) deviceSide(b *health.Board) {
 		return
 	}
 	k.running.accepting.conditions(b)
+	k.running.failureCondition(b)
 	for id, p := range k.presence() {
 		if p.Fight != nil {
 			b.Set(fightCondition(id, *p.Fight))
 		}
 	}
+}
+
+// manyFailures is how many logins in vain within ten minutes are more than
+// somebody's mistake.
+const manyFailures = 20
+
+// failureCondition names the worst: who sends them, or whom they claim to be.
+func (g *Gateway) failureCondition(b *health.Board) {
+	worst := g.broker.Culprits(manyFailures)
+	if len(worst) == 0 {
+		return
+	}
+	c := worst[0]
+	from := "from " + c.Address
+	if c.Address == "" {
+		from = "as " + string(c.Device)
+	}
+	b.Set(health.Condition{Code: "login_failures", Severity: health.Notice, Since: c.Since,
+		Title: fmt.Sprintf("%s in vain %s since %s, the last at %s", count(int64(c.Times), "login", "logins"), from, c.Since.Format("15:04"), c.Last.Format("15:04")),
+		Remedy: "A device that was set up with an old password does this, and so does somebody who guesses. Nobody is locked out by it. Find the device at that address; " +
+			"where it is one of yours: edgegw device password ID"})
 }
 
 // fightCondition names both sides: the one that does not belong there is found
