@@ -201,6 +201,30 @@ func TestStrangers(t *testing.T) {
 	nothing(t, s.device(4, "pump-03"))
 }
 
+// Whoever holds all the doors by saying nothing loses them to those who come: a
+// device gets in a second later, also from behind the same address.
+func TestTheSilentMakeRoom(t *testing.T) {
+	s := start(t, func(_ *site, o *optionsOf) { o.MaxStrangers, o.StrangersPerAddress = 3, 3 })
+	silent := []net.Conn{s.dial(), s.dial(), s.dial()}
+	eventually(t, "they hold the doors", func() bool { return s.b.Stats().Sockets == 3 })
+	closed(t, s.dial()) // they have their time
+	var c *brokertest.Client
+	eventually(t, "a device gets in", func() bool {
+		conn, err := net.Dial("tcp", s.addr)
+		must(t, err)
+		c, err = brokertest.Connect(conn, login(5, "pump-01"))
+		if err != nil {
+			conn.Close()
+		}
+		return err == nil && c.Ack.Code == 0
+	})
+	if n := s.b.Stats().Sockets; n < 2 { // their own deadline ends all three at once
+		t.Errorf("%d sockets are left: it waited for the end of the silent ones", n)
+	}
+	nothing(t, c)
+	closed(t, silent[0])
+}
+
 // After a power cut all devices of a site come back at once, behind one address.
 func TestFiveHundredAtOnce(t *testing.T) {
 	const n = 500

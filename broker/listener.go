@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"container/list"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -37,16 +38,23 @@ type doors struct {
 	wg      sync.WaitGroup
 
 	// Sockets that have not logged in, by their address.
-	strangers        map[net.Conn]string
-	strangeAddrs     map[string]int
+	strangers        map[net.Conn]*list.Element
+	strangeAddrs     map[string]*list.List // of strangers, the oldest first
 	mostStrangers    int
 	strangersPerAddr int
+}
+
+// stranger is a socket that has not logged in.
+type stranger struct {
+	raw   net.Conn
+	addr  string
+	since time.Time
 }
 
 func newDoors(o Options) doors {
 	return doors{most: o.MaxConnections, perAddr: o.PerAddress, pending: make(map[net.Conn]struct{}),
 		open: make(map[*conn]struct{}), addrs: make(map[string]int),
-		strangers: make(map[net.Conn]string), strangeAddrs: make(map[string]int),
+		strangers: make(map[net.Conn]*list.Element), strangeAddrs: make(map[string]*list.List),
 		mostStrangers: o.MaxStrangers, strangersPerAddr: o.StrangersPerAddress}
 }
 
@@ -57,15 +65,56 @@ func (d *doors) enter(raw net.Conn, addr string) bool {
 	if d.closed || len(d.pending)+len(d.open) >= d.most || d.addrs[addr] >= d.perAddr {
 		return false
 	}
-	if len(d.strangers) >= d.mostStrangers || d.strangeAddrs[addr] >= d.strangersPerAddr {
-		return false
+	now := time.Now()
+	switch l := d.strangeAddrs[addr]; {
+	case l != nil && l.Len() >= d.strangersPerAddr:
+		if !d.turnOut(l, now) {
+			return false
+		}
+	case len(d.strangers) >= d.mostStrangers:
+		if !d.turnOut(d.crowd(), now) {
+			return false
+		}
 	}
-	d.strangers[raw] = addr
-	d.strangeAddrs[addr]++
+	if d.strangeAddrs[addr] == nil {
+		d.strangeAddrs[addr] = list.New()
+	}
+	d.strangers[raw] = d.strangeAddrs[addr].PushBack(stranger{raw, addr, now})
 	d.pending[raw] = struct{}{}
 	d.addrs[addr]++
 	d.wg.Add(1)
 	return true
+}
+
+// lingers is how long a socket that has not logged in keeps its place where
+// others wait for one. A device needs some hundredths of a second; all of a site
+// that come back at once must not turn out each other.
+const lingers = time.Second
+
+// turnOut ends the oldest socket of an address that has not logged in, if it has
+// had its time: whoever says nothing must not keep the doors shut. The lock is
+// held.
+func (d *doors) turnOut(of *list.List, now time.Time) bool {
+	if of == nil || of.Len() == 0 {
+		return false
+	}
+	oldest := of.Front().Value.(stranger)
+	if now.Sub(oldest.since) < lingers {
+		return false
+	}
+	d.known(oldest.raw)
+	_ = oldest.raw.Close()
+	return true
+}
+
+// crowd are those of the address with the most sockets that have not logged in.
+func (d *doors) crowd() (of *list.List) {
+	for _, l := range d.strangeAddrs {
+		if of == nil || l.Len() > of.Len() {
+			of = l
+		}
+	}
+	return of
 }
 
 // admit makes the socket one that shut can say farewell to.
@@ -89,12 +138,14 @@ func (d *doors) proved(raw net.Conn) {
 
 // known takes a socket out of the strangers. The lock is held.
 func (d *doors) known(raw net.Conn) {
-	addr, ok := d.strangers[raw]
+	at, ok := d.strangers[raw]
 	if !ok {
 		return
 	}
 	delete(d.strangers, raw)
-	if d.strangeAddrs[addr]--; d.strangeAddrs[addr] <= 0 {
+	addr := at.Value.(stranger).addr
+	l := d.strangeAddrs[addr]
+	if l.Remove(at); l.Len() == 0 {
 		delete(d.strangeAddrs, addr)
 	}
 }
