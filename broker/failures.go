@@ -82,6 +82,17 @@ func (f *failures) note(who Culprit, perSecond float64) time.Duration {
 	return owed(r.limit, perSecond)
 }
 
+// guessing reports whether logins from an address fail faster than they are
+// answered. New sockets from there are closed for the moment, before a TLS
+// hand-shake costs what ten sales cost; a device behind the same address gets its
+// turn between two guesses.
+func (f *failures) guessing(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.of[Culprit{Address: address}]
+	return r != nil && r.limit.Tokens() < 0
+}
+
 func owed(l *rate.Limiter, perSecond float64) time.Duration {
 	if l.Tokens() < -perSecond*maxFailWait.Seconds() {
 		return maxFailWait

@@ -251,7 +251,7 @@ func (l *listener) Serve(establish listeners.EstablishFn) {
 // take starts the goroutine of one socket, or closes it where there are too many.
 func (l *listener) take(c net.Conn, establish listeners.EstablishFn) {
 	addr := hostOf(c.RemoteAddr())
-	if !l.b.doors.enter(c, addr) {
+	if l.b.failures.guessing(addr) || !l.b.doors.enter(c, addr) {
 		l.b.n.turned.Add(1)
 		_ = c.Close()
 		l.b.grumble.turned.Do(func() {
