@@ -3,9 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -31,14 +29,20 @@ func (s *testSite) clientTLS(c *admin.ClientCertificate) *tls.Config {
 	return cfg
 }
 
-// login connects and gives the CONNACK's code, 255 where there was none.
+// login connects with MQTT 5 and gives the CONNACK's code, 255 where there was
+// none.
 func (s *testSite) login(cfg *tls.Config, id, user, secret string) (*brokertest.Client, byte) {
+	s.t.Helper()
+	return s.loginAs(5, cfg, id, user, secret)
+}
+
+func (s *testSite) loginAs(version byte, cfg *tls.Config, id, user, secret string) (*brokertest.Client, byte) {
 	s.t.Helper()
 	conn, err := tls.Dial("tcp", s.tlsAddr.String(), cfg)
 	if err != nil {
 		return nil, 255
 	}
-	c, err := brokertest.Connect(conn, brokertest.Login{Version: 5, ClientID: id, Username: user, Secret: secret, NoLogin: user == "", Keepalive: 60, SessionExpiry: 3600})
+	c, err := brokertest.Connect(conn, brokertest.Login{Version: version, ClientID: id, Username: user, Secret: secret, NoLogin: user == "", Keepalive: 60, SessionExpiry: 3600})
 	if err != nil {
 		conn.Close()
 		return nil, 255
@@ -47,16 +51,20 @@ func (s *testSite) login(cfg *tls.Config, id, user, secret string) (*brokertest.
 	return c, c.Ack.Code
 }
 
-// gone waits until the gateway has ended the connection.
+// gone says that the gateway has ended the connection: a client that waited in
+// vain for its end is no proof of it.
 func gone(t *testing.T, c *brokertest.Client) {
 	t.Helper()
-	for {
-		if _, err := c.Read(brokertest.Patience); err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Logf("it ended with %v", err)
-			}
-			return
-		}
+	if _, err := c.AwaitEnd(); err != nil {
+		t.Error(err)
+	}
+}
+
+// alive says that the connection is there still.
+func alive(t *testing.T, who string, c *brokertest.Client) {
+	t.Helper()
+	if _, err := c.Ping(); err != nil {
+		t.Errorf("%s has lost its connection: %v", who, err)
 	}
 }
 
@@ -72,70 +80,99 @@ func (s *testSite) certify(id sale.DeviceID) *admin.ClientCertificate {
 // notAuthorised is the one answer to every login in vain (0x86).
 const notAuthorised = 0x86
 
-// A certificate is its device's and nobody else's, and ends at once: when it is
-// revoked, and with the replacement, the disabling and the removal of its device.
-func TestCertificatesOnTheWire(t *testing.T) {
+// A certificate is its device's and nobody else's: who has pump-01's and says
+// pump-02, in whatever field, gets the one answer, and pump-02 notices nothing.
+func TestACertificateNamesItsDevice(t *testing.T) {
 	s := newSite(t, sandbox.Options{}).on()
 	defer s.off()
 	s.add("pump-01")
 	s.add("pump-02")
-	one := s.clientTLS(s.certify("pump-01"))
-	for _, row := range []struct {
-		name, id, user, secret string
-		want                   byte
-	}{
-		{"its own", "pump-01", "", "", 0},
-		{"its own, with the user name", "pump-01", "pump-01", "", 0},
-		{"another client identifier", "pump-02", "", "", notAuthorised},
-		{"another user name", "pump-01", "pump-02", s.secrets["pump-02"], notAuthorised},
-		{"another device with its right secret", "pump-02", "pump-02", s.secrets["pump-02"], notAuthorised},
-	} {
-		if _, got := s.login(one, row.id, row.user, row.secret); got != row.want {
-			t.Errorf("%s: CONNACK %#x, want %#x", row.name, got, row.want)
+	victim := s.connect("pump-02", 5, topic("pump-02", "receipt"))
+	cfg := s.clientTLS(s.certify("pump-01"))
+	for version, refused := range map[byte]byte{4: 5, 5: notAuthorised} {
+		for _, row := range []struct {
+			name, id, user, secret string
+			right                  bool
+		}{
+			{"its own", "pump-01", "", "", true},
+			{"its own, with the user name", "pump-01", "pump-01", "", true},
+			{"another client identifier", "pump-02", "", "", false},
+			{"another client identifier, its own user name", "pump-02", "pump-01", "", false},
+			{"another user name", "pump-01", "pump-02", s.secrets["pump-02"], false},
+			{"another device with its right secret", "pump-02", "pump-02", s.secrets["pump-02"], false},
+		} {
+			want := byte(0)
+			if !row.right {
+				want = refused
+			}
+			if _, got := s.loginAs(version, cfg, row.id, row.user, row.secret); got != want {
+				t.Errorf("v%d, %s: CONNACK %#x, want %#x", version, row.name, got, want)
+			}
 		}
 	}
-	add := func() *tls.Config {
-		t.Helper()
-		c, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: "pump-03", RegisterID: "reg_pump-01", Cert: true}, "anna")
-		if err != nil || c.Password != "" || c.Certificate == nil {
-			t.Fatalf("%+v, %v", c, err)
-		}
-		return s.clientTLS(c.Certificate)
-	}
-	first := add()
-	for _, row := range []struct {
-		name  string
-		cut   func() error
-		again *tls.Config // what it comes back with, nil: the same
-		want  byte
+	alive(t, "pump-02", victim)
+}
+
+// What a device logged in with ends at once, and its connection with it: when
+// its certificate is revoked, and when it is disabled, replaced or removed. Each
+// row begins with a device and a certificate of its own, so that each has to end
+// it by itself.
+func TestCertificatesOnTheWire(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	var all []*tls.Config
+	for i, row := range []struct {
+		name string
+		cut  func(id sale.DeviceID) error
 	}{
-		{"revoked", func() error { return s.RevokeCertificate(t.Context(), "pump-03", "", "anna") }, nil, notAuthorised},
-		{"disabled", func() error { return s.DisableDevice(t.Context(), "pump-03", "anna") }, nil, notAuthorised},
-		{"enabled", func() error { return s.EnableDevice(t.Context(), "pump-03", "anna") }, nil, 0},
-		{"replaced", func() error { _, err := s.ReplaceDevice(t.Context(), "pump-03", false, "anna"); return err }, nil, notAuthorised},
-		{"removed", func() error { return s.RemoveDevice(t.Context(), "pump-03", "anna") }, nil, notAuthorised},
-		{"its name given to another", func() error {
-			_, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: "pump-03", RegisterID: "reg_pump-02"}, "anna")
+		{"revoked", func(id sale.DeviceID) error { return s.RevokeCertificate(t.Context(), id, "", "anna") }},
+		{"disabled", func(id sale.DeviceID) error { return s.DisableDevice(t.Context(), id, "anna") }},
+		{"replaced", func(id sale.DeviceID) error { _, err := s.ReplaceDevice(t.Context(), id, false, "anna"); return err }},
+		{"replaced, with a certificate", func(id sale.DeviceID) error { _, err := s.ReplaceDevice(t.Context(), id, true, "anna"); return err }},
+		{"removed", func(id sale.DeviceID) error { return s.RemoveDevice(t.Context(), id, "anna") }},
+		{"removed, and its name given to another", func(id sale.DeviceID) error {
+			if err := s.RemoveDevice(t.Context(), id, "anna"); err != nil {
+				return err
+			}
+			_, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: id, RegisterID: "reg_pump-01", Cert: true}, "anna")
 			return err
-		}, nil, notAuthorised},
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if row.name == "disabled" || row.name == "replaced" {
-				if c, err := s.IssueCertificate(t.Context(), "pump-03", "anna"); err == nil {
-					first = s.clientTLS(c.Certificate)
-				}
+			id := sale.DeviceID(fmt.Sprintf("kiosk-%d", i))
+			made, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: id, RegisterID: "reg_pump-01", Cert: true}, "anna")
+			if err != nil || made.Password != "" || made.Certificate == nil {
+				t.Fatalf("%+v, %v", made, err)
 			}
-			c, code := s.login(first, "pump-03", "", "")
-			if err := row.cut(); err != nil {
+			cfg := s.clientTLS(made.Certificate)
+			all = append(all, cfg)
+			c, code := s.login(cfg, string(id), "", "")
+			if code != 0 {
+				t.Fatalf("CONNACK %#x", code)
+			}
+			if err := row.cut(id); err != nil {
 				t.Fatal(err)
 			}
-			if code == 0 && row.name != "enabled" {
-				gone(t, c)
-			}
-			if _, got := s.login(first, "pump-03", "", ""); got != row.want {
-				t.Errorf("CONNACK %#x, want %#x", got, row.want)
+			gone(t, c)
+			if _, got := s.login(cfg, string(id), "", ""); got != notAuthorised {
+				t.Errorf("CONNACK %#x, want %#x", got, notAuthorised)
 			}
 		})
+	}
+	if err := s.EnableDevice(t.Context(), "kiosk-1", "anna"); err != nil {
+		t.Fatal(err)
+	}
+	s.off() // what is revoked is so on disk
+	s.on()
+	defer s.off()
+	for i, cfg := range all {
+		want := byte(notAuthorised)
+		if i == 1 {
+			want = 0 // enabled again
+		}
+		if _, got := s.login(cfg, fmt.Sprintf("kiosk-%d", i), "", ""); got != want {
+			t.Errorf("kiosk-%d after a restart: CONNACK %#x, want %#x", i, got, want)
+		}
 	}
 }
 

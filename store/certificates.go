@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -56,7 +57,7 @@ func (db *DB) RevokeCertificates(ctx context.Context, id sale.DeviceID, serial, 
 		if n == 0 {
 			return sale.ErrNone
 		}
-		return t.audit(millis(db.now()), by, "certificates revoked", string(id), fmt.Sprintf("%d, %s", n, serial))
+		return t.audit(millis(db.now()), by, "certificates revoked", string(id), fmt.Sprintf("%d, %s", n, cmp.Or(serial, "all")))
 	})
 	if err != nil {
 		return fmt.Errorf("revoke certificates of %s: %w", id, err)
