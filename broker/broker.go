@@ -321,8 +321,7 @@ func (b *Broker) Identify(d sale.DeviceID) bool {
 // The Guard must refuse the device before Disconnect is called.
 func (b *Broker) Disconnect(d sale.DeviceID) {
 	for _, s := range b.devices.connections(d) {
-		s.revoked.Store(true)
-		s.conn.farewell(s.v5, codeNotAllowed)
+		b.cut(s)
 	}
 	b.purge(d, nil)
 }

@@ -39,7 +39,7 @@ type session struct {
 
 	dev        *device     // set when the device has proved itself
 	turn       uint64      // which connection of the device this is, from 1; guarded by device.mu
-	revoked    atomic.Bool // disabled or removed meanwhile
+	revoked    atomic.Bool // what it logged in with has ended meanwhile
 	superseded atomic.Bool // a newer connection of the device has taken over
 	takenAt    time.Time   // when it did; set before superseded
 	takenBy    string      // its address

@@ -80,9 +80,9 @@ func (r *Ring) Authenticate(username string, secretBytes []byte, cert *x509.Cert
 	}
 	proven, why := r.matches(d.SecretHash, claimed, secretBytes), errWrongSecret
 	if cert != nil {
-		proven, why = names(cert, claimed), errWrongCert
-		if proven && !now.lists(cert, claimed) {
-			proven, why = false, errUnlistedCert
+		named, listed := names(cert, claimed), now.lists(cert, claimed)
+		if proven, why = named && listed, errUnlistedCert; !named {
+			why = errWrongCert
 		}
 	}
 	switch {
@@ -107,8 +107,13 @@ func (r *Ring) matches(kept []byte, id sale.DeviceID, secretBytes []byte) bool {
 	return subtle.ConstantTimeCompare(got, kept[1+saltSize:]) == 1 && whole
 }
 
-// lists reports whether a certificate was issued to the device and not revoked.
-// Without a list, the certificate of a device that was removed would open the
+// Lists reports whether a certificate was issued to the device and not revoked:
+// a connection by one that is not listed has to end.
+func (r *Ring) Lists(id sale.DeviceID, cert *x509.Certificate) bool {
+	return r.state.Load().lists(cert, id)
+}
+
+// lists is Lists of one view. Without a list, the certificate of a device that was removed would open the
 // door again to whoever holds it as soon as its name is given to another.
 func (s *state) lists(cert *x509.Certificate, id sale.DeviceID) bool {
 	c, ok := s.certs[serial(cert)]

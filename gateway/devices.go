@@ -81,12 +81,16 @@ func (k *control) IssueCertificate(ctx context.Context, id sale.DeviceID, by str
 	return c, err
 }
 
-// RevokeCertificate ends certificates. Whatever the device is connected by, it
-// has to log in again: with what is left to it.
+// RevokeCertificate ends certificates, and the connection that was made with one
+// of them. A device that is connected by something else notices nothing.
 func (k *control) RevokeCertificate(ctx context.Context, id sale.DeviceID, serial, by string) error {
-	err := k.cutOff(ctx, id, by, func(ctx context.Context, id sale.DeviceID, by string) error {
-		return k.ring.Revoke(ctx, id, serial, by)
-	})
+	if _, err := k.ring.Get(id); err != nil {
+		return unknown(id)
+	}
+	err := k.ring.Revoke(ctx, id, serial, by)
+	if k.running != nil { // also after an error: it may have been stored
+		k.running.broker.DisconnectHolders(id, func(c *x509.Certificate) bool { return !k.ring.Lists(id, c) })
+	}
 	if errors.Is(err, sale.ErrNone) {
 		return &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("device %s has no such certificate that is valid", id), Remedy: "See them: edgegw device show " + string(id)}
 	}

@@ -176,6 +176,32 @@ func TestCertificatesOnTheWire(t *testing.T) {
 	}
 }
 
+// Revoking ends the connection by what was revoked, and no other.
+func TestRevokingEndsItsOwnConnectionOnly(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	defer s.off()
+	s.add("pump-01")
+	spare, used := s.certify("pump-01"), s.certify("pump-01")
+	revoke := func(c *admin.ClientCertificate) {
+		t.Helper()
+		if err := s.RevokeCertificate(t.Context(), "pump-01", c.Serial, "anna"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, code := s.login(s.clientTLS(used), "pump-01", "", "")
+	if code != 0 {
+		t.Fatalf("CONNACK %#x", code)
+	}
+	revoke(spare)
+	alive(t, "the one by another certificate", c)
+	revoke(used)
+	gone(t, c)
+	third := s.certify("pump-01")
+	c = s.connect("pump-01", 4)
+	revoke(third)
+	alive(t, "the one by its secret", c)
+}
+
 // A resumed TLS session shows no certificate on the wire; its right is looked
 // up all the same.
 func TestARevokedCertificateIsNotResumed(t *testing.T) {

@@ -226,7 +226,7 @@ type deviceRevokeCmd struct {
 
 // Run revokes certificates.
 func (c *deviceRevokeCmd) Run(a *app) error {
-	return c.act(a, "revoked", "Certificates of device %s are revoked, and its connection has ended.", func(b admin.Backend, id sale.DeviceID) error {
+	return c.act(a, "revoked", "What was to be revoked of device %s is revoked. A connection by it has ended; one by anything else goes on.", func(b admin.Backend, id sale.DeviceID) error {
 		return b.RevokeCertificate(a.ctx, id, strings.ToLower(c.Serial), admin.LocalUser())
 	})
 }

@@ -24,7 +24,7 @@ type deviceCmd struct {
 	Replace  deviceReplaceCmd  `cmd:"" help:"New hardware in an old place: new credentials, this once; the old ones end at once, register, queue, numbering and history go on."`
 	Password devicePasswordCmd `cmd:"" help:"Give a device a new password, this once; the old one ends at once."`
 	Cert     deviceCertCmd     `cmd:"" help:"Issue a client certificate to a device, beside what it has."`
-	Revoke   deviceRevokeCmd   `cmd:"" help:"End client certificates of a device, and its connection, at once."`
+	Revoke   deviceRevokeCmd   `cmd:"" help:"End client certificates of a device, and a connection by one of them, at once."`
 
 	ForgetCards deviceForgetCardsCmd `cmd:"" help:"Say that somebody has seen to a device that sent card data."`
 
