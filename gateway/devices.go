@@ -48,9 +48,21 @@ func (k *control) RenewPassword(ctx context.Context, id sale.DeviceID, by string
 		password, err := k.ring.Password(ctx, id, by)
 		c = k.loginOf(id)
 		c.Password = string(password.Reveal())
+		if n := k.validCertificates(id); n > 0 {
+			c.Notice = fmt.Sprintf("%s of %s still lets it in. To end that, too: edgegw device revoke %s", upper(count(n, "certificate", "certificates")), id, id)
+		}
 		return err
 	})
 	return c, err
+}
+
+func (k *control) validCertificates(id sale.DeviceID) (n int64) {
+	for _, c := range k.ring.Certificates(id) {
+		if c.RevokedAt.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // ReplaceDevice gives new hardware the place of a device.

@@ -111,6 +111,11 @@ func TestACertificateNamesItsDevice(t *testing.T) {
 		}
 	}
 	alive(t, "pump-02", victim)
+	for id, says := range map[sale.DeviceID]bool{"pump-01": true, "pump-02": false} {
+		if c, err := s.RenewPassword(t.Context(), id, "anna"); err != nil || strings.Contains(c.Notice, "edgegw device revoke "+string(id)) != says {
+			t.Errorf("a new password of %s, whose certificates stay: %q, %v", id, c.Notice, err)
+		}
+	}
 }
 
 // What a device logged in with ends at once, and its connection with it: when

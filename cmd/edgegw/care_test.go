@@ -57,7 +57,7 @@ func TestOutputThatIsLost(t *testing.T) {
 	for i, f := range []*os.File{full, writer} {
 		for _, form := range [][]string{nil, {"--json"}} {
 			b.into(f, append([]string{"device", "add", "pump-8", "--register", "reg_8"}, form...)...).
-				want(t, 1, "the password of pump-8 could not be shown", "is removed again")
+				want(t, 1, "the credentials of pump-8 could not be handed over", "is removed again")
 			if all := decode[[]admin.Device](t, b.edgegw("device", "list", "--json")); len(all) != 1 {
 				t.Errorf("output %d, %v: a device stayed whose password nobody knows: %+v", i, form, all)
 			}

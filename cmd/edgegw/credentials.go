@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
 
@@ -51,8 +53,7 @@ func (c certificate) check(id sale.DeviceID) error {
 	if !c.Cert {
 		return nil
 	}
-	f := c.files(id)
-	for _, path := range []string{f.CertFile, f.KeyFile, f.P12File, f.CAFile} {
+	for _, path := range c.files(id).paths() {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("write the certificate: %s is there already; move it away, or give another folder with --out", path)
 		}
@@ -64,17 +65,22 @@ func (c certificate) check(id sale.DeviceID) error {
 }
 
 // handOver writes the certificate's files, and then the credentials in one
-// piece: whoever reads has all of it, or there is an error.
-func (c certificate) handOver(a *app, headline string, made admin.Credentials, asJSON bool) error {
+// piece: whoever reads has all of it, or there is an error and no file.
+func (c certificate) handOver(a *app, headline string, made admin.Credentials, asJSON bool) (err error) {
 	h := handed{Credentials: made}
 	if h.CAFile != "" {
 		h.CAFile = absolute(h.CAFile)
 	}
 	if made.Certificate != nil {
-		f, err := c.write(made.DeviceID, made.Certificate)
-		if err != nil {
-			return err
+		f, bad := c.write(made.DeviceID, made.Certificate)
+		if bad != nil {
+			return bad
 		}
+		defer func() {
+			if err != nil {
+				f.remove()
+			}
+		}()
 		h.Certificate, h.Credentials.Certificate = &f, nil
 	}
 	var text bytes.Buffer
@@ -85,7 +91,7 @@ func (c certificate) handOver(a *app, headline string, made admin.Credentials, a
 	} else {
 		h.words(&text, headline)
 	}
-	_, err := a.out.Write(text.Bytes())
+	_, err = a.out.Write(text.Bytes())
 	return err
 }
 
@@ -114,15 +120,25 @@ func (c certificate) write(id sale.DeviceID, made *admin.ClientCertificate) (f c
 	if err != nil {
 		return f, err
 	}
-	for _, w := range []struct {
-		path string
-		data []byte
-	}{{f.CertFile, []byte(made.PEM)}, {f.KeyFile, []byte(made.Key)}, {f.P12File, p12}, {f.CAFile, []byte(made.CA)}} {
-		if err := writeNew(w.path, w.data); err != nil {
+	for i, data := range [][]byte{[]byte(made.PEM), []byte(made.Key), p12, []byte(made.CA)} {
+		if err := writeNew(f.paths()[i], data); err != nil {
+			for _, path := range f.paths()[:i] {
+				_ = os.Remove(path) // a left-over would only be in the way of the next attempt
+			}
 			return f, fmt.Errorf("write the certificate: %w", err)
 		}
 	}
 	return f, nil
+}
+
+func (f certificateFiles) paths() []string {
+	return []string{f.CertFile, f.KeyFile, f.P12File, f.CAFile}
+}
+
+func (f certificateFiles) remove() {
+	for _, path := range f.paths() {
+		_ = os.Remove(path) // its certificate is revoked
+	}
 }
 
 // bundle is PKCS#12: one file for devices that take nothing else.
@@ -165,7 +181,10 @@ func writeNew(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		_ = os.Remove(path) // half a key is no use
+	}
+	return err
 }
 
 // oneDevice is what most device commands take.
@@ -231,8 +250,15 @@ func (c *deviceRevokeCmd) Run(a *app) error {
 	})
 }
 
-// renew makes new credentials and hands them over.
-func (c oneDevice) renew(a *app, to certificate, headline string, do func(admin.Backend, sale.DeviceID) (admin.Credentials, error)) error {
+// What became of the credentials that a device had when it got new ones.
+const (
+	oldEnded = "what it had before has ended: run this again where its output can be read"
+	oldStays = "what it had before still works: run this again where its output can be read"
+)
+
+// renew makes new credentials and hands them over; old says what becomes of
+// those before.
+func (c oneDevice) renew(a *app, to certificate, headline, old string, do func(admin.Backend, sale.DeviceID) (admin.Credentials, error)) error {
 	id, err := deviceID(c.ID)
 	if err != nil {
 		return err
@@ -247,17 +273,30 @@ func (c oneDevice) renew(a *app, to certificate, headline string, do func(admin.
 			return err
 		}
 		if err := to.handOver(a, fmt.Sprintf(headline, id), made, c.JSON); err != nil {
-			return fmt.Errorf("the new credentials of %s could not be handed over (%w): what it had before has ended; ask for new ones where the output can be read", id, err)
+			return errors.Join(fmt.Errorf("the new credentials of %s could not be handed over (%w); %s", id, err, old), revokeAgain(a, b, made))
 		}
 		return nil
 	})
+}
+
+// revokeAgain ends a certificate that nobody holds, so that nobody can find it.
+func revokeAgain(a *app, b admin.Backend, made admin.Credentials) error {
+	if made.Certificate == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), usualPatience)
+	defer cancel()
+	if err := b.RevokeCertificate(ctx, made.DeviceID, made.Certificate.Serial, admin.LocalUser()); err != nil {
+		return fmt.Errorf("its new certificate could not be revoked (%w): edgegw device revoke %s --serial %s", err, made.DeviceID, made.Certificate.Serial)
+	}
+	return nil
 }
 
 type devicePasswordCmd struct{ oneDevice }
 
 // Run gives a device a new password.
 func (c *devicePasswordCmd) Run(a *app) error {
-	return c.renew(a, certificate{}, "Device %s has a new password. The old one has ended, and its connection too.", func(b admin.Backend, id sale.DeviceID) (admin.Credentials, error) {
+	return c.renew(a, certificate{}, "Device %s has a new password. The old one has ended, and its connection too.", oldEnded, func(b admin.Backend, id sale.DeviceID) (admin.Credentials, error) {
 		return b.RenewPassword(a.ctx, id, admin.LocalUser())
 	})
 }
@@ -269,7 +308,7 @@ type deviceReplaceCmd struct {
 
 // Run gives new hardware the place of a device.
 func (c *deviceReplaceCmd) Run(a *app) error {
-	return c.renew(a, c.certificate, "Device %s is replaced. What the old hardware logged in with has ended, its connection too; register, queue, numbering and history go on.",
+	return c.renew(a, c.certificate, "Device %s is replaced. What the old hardware logged in with has ended, its connection too; register, queue, numbering and history go on.", oldEnded,
 		func(b admin.Backend, id sale.DeviceID) (admin.Credentials, error) {
 			return b.ReplaceDevice(a.ctx, id, c.Cert, admin.LocalUser())
 		})
@@ -282,7 +321,7 @@ type deviceCertCmd struct {
 
 // Run issues a certificate.
 func (c *deviceCertCmd) Run(a *app) error {
-	return c.renew(a, certificate{Cert: true, Out: c.Out}, "Device %s has a certificate, beside what it had.", func(b admin.Backend, id sale.DeviceID) (admin.Credentials, error) {
+	return c.renew(a, certificate{Cert: true, Out: c.Out}, "Device %s has a certificate, beside what it had.", oldStays, func(b admin.Backend, id sale.DeviceID) (admin.Credentials, error) {
 		return b.IssueCertificate(a.ctx, id, admin.LocalUser())
 	})
 }
@@ -293,12 +332,27 @@ func logsInWith(d admin.Device) string {
 	if d.Password {
 		ways = append(ways, "password")
 	}
+	valid := int64(0)
 	for _, c := range d.Certificates {
-		way := "certificate " + c.Serial
-		if c.State != "valid" {
-			way += " (" + c.State + ")"
+		if c.State == "valid" {
+			valid++
 		}
-		ways = append(ways, way)
+	}
+	if valid > 0 {
+		ways = append(ways, count(valid, "certificate"))
 	}
 	return dash(strings.Join(ways, ", "))
+}
+
+// certificates lists what was ever issued to a device.
+func (a *app) certificates(d admin.Device) {
+	if len(d.Certificates) == 0 {
+		return
+	}
+	rows := [][]string{{"CERTIFICATE", "STATE", "ISSUED", "ENDS", "REVOKED"}}
+	for _, c := range d.Certificates {
+		rows = append(rows, []string{c.Serial, c.State, a.when(c.IssuedAt), c.NotAfter.Format(time.DateOnly), a.when(c.RevokedAt)})
+	}
+	fmt.Fprintln(a.out)
+	table(a.out, rows...)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/fiscal/sandbox"
+	"edgegw/siteca"
 )
 
 // A device's life by its credentials: each command prints what it makes once,
@@ -50,7 +52,7 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("revoke: %+v", o)
 	}
 	b.edgegw("device", "revoke", "pump-1").want(t, 1, "edgegw device show pump-1")
-	if o := b.edgegw("device", "show", "pump-1"); !strings.Contains(o.out, "certificate "+f.Serial+" (revoked)") {
+	if o := b.edgegw("device", "show", "pump-1"); !regexp.MustCompile(`(?m)^`+f.Serial+` +revoked +20\d\d-\S+ +20\d\d-\d\d-\d\d +20\d\d-`).MatchString(o.out) || !regexp.MustCompile(`logs in with +-`).MatchString(o.out) {
 		t.Errorf("show: %s", o.out)
 	}
 	first := decode[handed](t, b.edgegw("device", "replace", "pump-1", "--json"))
@@ -73,4 +75,70 @@ func TestCredentials(t *testing.T) {
 		}
 		b.edgegw(args...).want(t, 1, "there is no device")
 	}
+}
+
+// Credentials that nobody saw let nobody in, and leave no key lying about. What
+// the device had before goes on where it should.
+func TestCredentialsThatAreLost(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	defer func() { _ = full.Close() }()
+	flags, _ := uplink(t, sandbox.Options{})
+	b := newBox(t, flags...)
+	b.edgegw("device", "add", "pump-1", "--register", "reg_1").want(t, 0)
+	dir := t.TempDir()
+	for _, row := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"add", "pump-8", "--register", "reg_8", "--cert", "--out", dir}, "is removed again"},
+		{[]string{"cert", "pump-1", "--out", dir}, "what it had before still works"},
+		{[]string{"replace", "pump-1", "--cert", "--out", dir}, "what it had before has ended"},
+		{[]string{"password", "pump-1"}, "what it had before has ended"},
+	} {
+		b.into(full, append([]string{"device"}, row.args...)...).want(t, 1, "could not be handed over", row.says)
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("%s left %v, %v", row.args[0], left, err)
+		}
+	}
+	d := decode[admin.Device](t, b.edgegw("device", "show", "pump-1", "--json"))
+	if len(d.Certificates) != 2 || d.Certificates[0].State != "revoked" || d.Certificates[1].State != "revoked" {
+		t.Errorf("certificates that nobody holds: %+v", d.Certificates)
+	}
+
+	// A file that cannot be written takes those before it along.
+	if err := os.Mkdir(filepath.Join(dir, "here"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	made := &admin.ClientCertificate{PEM: "no PEM"}
+	if _, err := (certificate{Out: dir}).write("pump-1", made); err == nil {
+		t.Error("what is no certificate was written")
+	}
+	here := certificate{Out: filepath.Join(dir, "here")}
+	if err := os.Symlink("nowhere/at-all", here.files("pump-1").CAFile); err != nil {
+		t.Fatal(err)
+	}
+	made = issue(t)
+	if _, err := here.write("pump-1", made); err == nil {
+		t.Error("it wrote over what was there")
+	}
+	if left, err := os.ReadDir(here.Out); err != nil || len(left) != 1 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// issue makes a client certificate as the gateway does.
+func issue(t *testing.T) *admin.ClientCertificate {
+	t.Helper()
+	ca, err := siteca.Open(t.TempDir(), siteca.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := ca.IssueDevice("pump-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &admin.ClientCertificate{PEM: string(cert), Key: string(key.Reveal()), CA: string(ca.CAPEM())}
 }

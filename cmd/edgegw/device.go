@@ -180,6 +180,7 @@ func (c *deviceShowCmd) Run(a *app) error {
 			[]string{"register", string(d.RegisterID)}, []string{"register key", key}, []string{"state", state},
 			[]string{"logs in with", logsInWith(d)}, []string{"waiting", count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
 			[]string{"says", a.says(d)}, []string{"added", a.when(d.CreatedAt)})
+		a.certificates(d)
 		return nil
 	})
 }
