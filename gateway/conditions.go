@@ -30,12 +30,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	if k.relay == nil {
 		return
 	}
-	if k.files != nil {
-		if err := k.files.Problem(); err != nil {
-			b.Set(health.Condition{Code: "certificate_files", Severity: health.Attention, Since: k.since, Title: "The certificate in mqtt.cert_file is not in use: " + err.Error(),
-				Remedy: "The one before is still served. Put a certificate and its key in place again"})
-		}
-	}
+	k.certificateSide(b, k.now())
 	k.serviceSide(b, s)
 }
 

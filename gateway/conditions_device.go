@@ -54,5 +54,5 @@ func fightCondition(id sale.DeviceID, f broker.Fight) health.Condition {
 	return health.Condition{Code: "device_fight", Severity: health.Attention, Affected: string(id), Since: f.Since,
 		Title: fmt.Sprintf("Two connections fight for the name %s: %s and %s, %d times since %s", id, f.Remotes[0], f.Remotes[1], f.Times, since),
 		Remedy: fmt.Sprintf("Both may sell, slowly. Give the second device a name and a secret of its own: edgegw device add ID --register REG. "+
-			"Where there is no second device, the secret of %s was copied or stolen: edgegw device remove %s, and add it again for a new one", id, id)}
+			"Where there is no second device, the secret of %s was copied or stolen: give the device a new one, which ends both connections: edgegw device password %s", id, id)}
 }

@@ -49,7 +49,7 @@ func (k *control) RenewPassword(ctx context.Context, id sale.DeviceID, by string
 		c = k.loginOf(id)
 		c.Password = string(password.Reveal())
 		if n := k.validCertificates(id); n > 0 {
-			c.Notice = fmt.Sprintf("%s of %s still lets it in. To end that, too: edgegw device revoke %s", upper(count(n, "certificate", "certificates")), id, id)
+			c.Notice = fmt.Sprintf("%s. To end that, too: edgegw device revoke %s", count(n, "certificate still lets it in", "certificates still let it in"), id)
 		}
 		return err
 	})

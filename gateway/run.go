@@ -92,7 +92,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 
 // upkeep tells devices how the site is, and renews what ages.
 func (g *Gateway) upkeep(ctx context.Context) error {
-	day, look := time.NewTicker(24*time.Hour), time.NewTicker(clockLook)
+	day, look := time.NewTimer(renewEvery), time.NewTicker(clockLook)
 	defer day.Stop()
 	defer look.Stop()
 	for {
@@ -110,7 +110,7 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 			}
 		case <-g.site.changed:
 		case <-day.C:
-			g.renew()
+			day.Reset(g.renew())
 		}
 	}
 }
@@ -136,12 +136,24 @@ func (g *Gateway) linkUp() {
 // passed.
 const clockLook = 5 * time.Second
 
-func (g *Gateway) renew() {
-	if renewed, err := g.authority.Renew(); err != nil {
+// How often the server certificate is looked at, and where it could not be
+// renewed.
+const (
+	renewEvery = 24 * time.Hour
+	renewAgain = time.Hour
+)
+
+// renew says when to look again.
+func (g *Gateway) renew() time.Duration {
+	renewed, err := g.authority.Renew()
+	if err != nil {
 		g.log.Error("the server certificate cannot be renewed", "cause", err)
-	} else if renewed {
+		return renewAgain
+	}
+	if renewed {
 		g.log.Info("the server certificate was renewed")
 	}
+	return renewEvery
 }
 
 // mostSocketPath is the system's limit of a socket's path.

@@ -2,6 +2,7 @@ package siteca
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,9 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	return f.serving.Load(), nil
 }
+
+// Leaf is the certificate in use.
+func (f *Files) Leaf() *x509.Certificate { return f.serving.Load().Leaf }
 
 // Problem is why the files as they are now are not in use, nil if they are: the
 // certificate served is then an older one, and a person should know.

@@ -107,20 +107,38 @@ func TestHostsChange(t *testing.T) {
 	}
 }
 
-// TestFailedRenewalKeepsServing: what cannot be renewed goes on.
+// TestFailedRenewalKeepsServing: what cannot be renewed goes on, also over a
+// start, says so, and says when it is mended.
 func TestFailedRenewalKeepsServing(t *testing.T) {
 	a := open(t, t.TempDir(), Options{addresses: noInfo})
 	before := a.Leaf()
-	if err := os.Remove(filepath.Join(a.dir, caKeyFile)); err != nil {
+	if a.Trouble() != nil {
+		t.Errorf("trouble at first: %+v", a.Trouble())
+	}
+	keyPath := filepath.Join(a.dir, caKeyFile)
+	if err := os.Rename(keyPath, keyPath+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if did, err := a.renew(before.NotAfter); did || err == nil {
+	due := before.NotAfter.AddDate(0, 0, -20)
+	if did, err := a.renew(due); did || err == nil {
 		t.Errorf("got %v, %v; want an error", did, err)
+	}
+	if err := a.openServer(due.Add(time.Hour)); err != nil {
+		t.Errorf("a start with a certificate that is whole: %v", err)
+	}
+	if tr := a.Trouble(); tr == nil || !tr.Since.Equal(due) || !strings.Contains(tr.Err.Error(), caKeyFile) {
+		t.Errorf("trouble %+v, want since %s", tr, due)
 	}
 	addr := serve(t, "127.0.0.2:0", a.TLSConfig())
 	_, leaf, err := dial(addr, &tls.Config{RootCAs: trusting(t, a.CAFile()), ServerName: "localhost"})
 	if err != nil || !leaf.Equal(before) {
 		t.Errorf("the old certificate is not served: %v", err)
+	}
+	if err := os.Rename(keyPath+".away", keyPath); err != nil {
+		t.Fatal(err)
+	}
+	if did, err := a.renew(due); !did || err != nil || a.Trouble() != nil {
+		t.Errorf("mended: %v, %v, trouble %+v", did, err, a.Trouble())
 	}
 }
 

@@ -46,7 +46,9 @@ func (a *Authority) openServer(now time.Time) error {
 			return err
 		}
 	}
-	_, err = a.renew(now)
+	if _, err = a.renew(now); err != nil && a.server.Load() != nil {
+		return nil // devices can connect; Trouble says the rest
+	}
 	return err
 }
 
@@ -82,6 +84,7 @@ func (a *Authority) renew(now time.Time, extra ...netip.Addr) (bool, error) {
 		old := subjectOf(current.Leaf)
 		ending := now.After(current.Leaf.NotAfter.Add(-renewBefore)) && end.After(current.Leaf.NotAfter)
 		if !ending && old.covers(want) {
+			a.trouble.Store(nil)
 			return false, nil
 		}
 		// An address that is gone for the moment (no DHCP answer yet after a power
@@ -90,9 +93,21 @@ func (a *Authority) renew(now time.Time, extra ...netip.Addr) (bool, error) {
 		want.addresses = appendNew(want.addresses, old.addresses[:min(room, len(old.addresses))]...)
 	}
 	if err := a.issueServer(want, end); err != nil {
-		return false, fmt.Errorf("renew server certificate: %w", err)
+		err = fmt.Errorf("renew server certificate: %w", err)
+		a.failed(now, err)
+		return false, err
 	}
+	a.trouble.Store(nil)
 	return true, nil
+}
+
+// failed keeps the first moment and the last cause.
+func (a *Authority) failed(now time.Time, err error) {
+	t := &Trouble{Since: now, Err: err}
+	if before := a.trouble.Load(); before != nil {
+		t.Since = before.Since
+	}
+	a.trouble.Store(t)
 }
 
 func (a *Authority) issueServer(s subject, end time.Time) error {

@@ -62,6 +62,14 @@ type Authority struct {
 
 	renewing sync.Mutex
 	server   atomic.Pointer[tls.Certificate]
+	trouble  atomic.Pointer[Trouble]
+}
+
+// Trouble is why the server certificate could not be made anew, and since when.
+// The one before is served all the same.
+type Trouble struct {
+	Since time.Time
+	Err   error
 }
 
 // Open reads the CA and the server certificate from dir, which it makes with
@@ -112,6 +120,12 @@ func (a *Authority) Fingerprint() string {
 
 // Leaf is the server certificate in use.
 func (a *Authority) Leaf() *x509.Certificate { return a.server.Load().Leaf }
+
+// End is when the CA ends, and with it everything that it signed.
+func (a *Authority) End() time.Time { return a.cert.NotAfter }
+
+// Trouble is nil where the server certificate is as it should be.
+func (a *Authority) Trouble() *Trouble { return a.trouble.Load() }
 
 // Renew makes a new server certificate where the old one nears its end or lacks
 // a name or an address that this machine has now, and serves it from the next
@@ -168,10 +182,14 @@ func (a *Authority) config(get func(*tls.ClientHelloInfo) (*tls.Certificate, err
 }
 
 // within moves a clock that cannot be right into the CA's time, so that a box
-// without one can verify its devices' certificates.
+// without one can verify its devices' certificates. That they were revoked, and
+// not a date, is what ends them: they last as long as the CA.
 func within(now time.Time, ca *x509.Certificate) time.Time {
-	if now.Before(ca.NotBefore) {
+	switch {
+	case now.Before(ca.NotBefore):
 		return ca.NotBefore
+	case now.After(ca.NotAfter):
+		return ca.NotAfter
 	}
 	return now
 }

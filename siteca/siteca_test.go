@@ -159,6 +159,7 @@ func TestClientCertificates(t *testing.T) {
 		{"no certificate", nil, today, "nobody"},
 		{"the device's own", &own, today, "pump-07"},
 		{"the device's own on a box without a clock", &own, time.Unix(0, 0), "pump-07"},
+		{"a clock of another century", &own, today.AddDate(80, 0, 0), "pump-07"},
 		{"a clock before 1970", &own, time.Unix(-3600, 0), "pump-07"},
 		{"of another site", &foreign, today, ""},
 		{"the server's own is not a device's", &server, today, ""},
