@@ -127,6 +127,9 @@ func (e explainer) device(ctx context.Context, d sale.Device) (admin.Explanation
 	if x.Sentence == "" {
 		x.Sentence = string(d.ID) + ": no sale has been reported yet."
 	}
+	if d.Disabled {
+		x.Sentence = fmt.Sprintf("%s is disabled and cannot connect; to let it in again: edgegw device enable %s. %s", d.ID, d.ID, x.Sentence)
+	}
 	mail, err := e.k.db.Mail(ctx)
 	if err != nil {
 		return x, err

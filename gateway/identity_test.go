@@ -164,6 +164,12 @@ func TestCertificatesOnTheWire(t *testing.T) {
 			}
 		})
 	}
+	if d, err := s.Device(t.Context(), "kiosk-1"); err != nil || d.State != "disabled" {
+		t.Errorf("a disabled device: %+v, %v", d, err)
+	}
+	if x, err := s.Explain(t.Context(), "kiosk-1"); err != nil || !strings.HasPrefix(x.Sentence, "kiosk-1 is disabled") || !strings.Contains(x.Sentence, "edgegw device enable kiosk-1") {
+		t.Errorf("a disabled device explained: %q, %v", x.Sentence, err)
+	}
 	if err := s.EnableDevice(t.Context(), "kiosk-1", "anna"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/pem"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,6 +37,19 @@ func TestCredentials(t *testing.T) {
 	}
 	if _, err := tls.LoadX509KeyPair(f.CertFile, f.KeyFile); err != nil {
 		t.Error(err)
+	}
+	key, err := os.ReadFile(f.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(key)
+	for what, secret := range map[string]struct {
+		bytes []byte
+		kept  bool
+	}{"its serial number": {[]byte(f.Serial), true}, "its key in PEM": {key[40:100], false}, "its key": {block.Bytes[36:68], false}, "the password of PKCS#12": {[]byte(f.P12Password), false}} {
+		if holds(t, b.dir, secret.bytes) != secret.kept {
+			t.Errorf("the gateway's data and %s: kept %v, want %v", what, !secret.kept, secret.kept)
+		}
 	}
 	p12, err := os.ReadFile(f.P12File)
 	if err != nil {
@@ -75,6 +91,23 @@ func TestCredentials(t *testing.T) {
 		}
 		b.edgegw(args...).want(t, 1, "there is no device")
 	}
+}
+
+// holds reports whether some file below dir has these bytes.
+func holds(t *testing.T, dir string, secret []byte) (found bool) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		found = found || bytes.Contains(content, secret)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // Credentials that nobody saw let nobody in, and leave no key lying about. What

@@ -293,7 +293,9 @@ func listForRotation(a *app, asJSON bool) error {
 				strconv.FormatInt(k.Waiting, 10), dash(strings.Join(k.Labels, ", "))})
 		}
 		table(a.out, rows...)
-		fmt.Fprintln(a.out, "\nWhoever has this box has these keys. Have each one rotated: in the back office, or on the new box, once its devices are added there:")
+		fmt.Fprintln(a.out, "\nWhoever has this box has these keys. Have each one rotated at OpenFiskal in the back office, which ends it at once, and enter the new one on the new box, once its devices are added there:")
+		fmt.Fprintln(a.out, "  edgegw key set --register REGISTER --key-stdin")
+		fmt.Fprintln(a.out, "Or let the new box ask for it, which does both:")
 		fmt.Fprintln(a.out, "  edgegw key rotate --register REGISTER --key-file platform.key --organization ORG")
 		fmt.Fprintln(a.out, "A platform key (@platform) is revoked at OpenFiskal. Sales that wait are on this box only.")
 		return nil

@@ -53,7 +53,7 @@ func TestKeyCommands(t *testing.T) {
 		if all := decode[[]admin.KeyToRotate](t, b.edgegw("device", "list", "--for-rotation", "--json")); len(all) != 2 || all[0].RegisterID != "reg_1" || len(all[0].DeviceIDs) != 1 || all[1].RegisterID != "reg_new" || len(all[1].DeviceIDs) != 0 {
 			t.Errorf("for rotation: %+v", all) // a removed device's key is on the box as well
 		}
-		if o := b.edgegw("device", "list", "--for-rotation"); !strings.Contains(o.out, "reg_new") || !strings.Contains(o.out, "edgegw key rotate --register") {
+		if o := b.edgegw("device", "list", "--for-rotation"); !strings.Contains(o.out, "reg_new") || !strings.Contains(o.out, "edgegw key rotate --register") || !strings.Contains(o.out, "edgegw key set --register") {
 			t.Errorf("for rotation: %s", o.out)
 		}
 		service.Revoke("reg_1")
