@@ -76,8 +76,10 @@ func (k *control) ReplaceDevice(ctx context.Context, id sale.DeviceID, cert bool
 		if c.Password = string(password.Reveal()); !cert {
 			return nil
 		}
-		c.Certificate, err = k.certify(context.WithoutCancel(ctx), id, by)
-		return err
+		if c.Certificate, err = k.certify(context.WithoutCancel(ctx), id, by); err != nil {
+			return fmt.Errorf("what %s had before has ended, and it has no certificate yet: %w: mend that, and then again: edgegw device replace %s --cert", id, err, id)
+		}
+		return nil
 	})
 	return c, err
 }

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -211,6 +213,35 @@ func TestRevokingEndsItsOwnConnectionOnly(t *testing.T) {
 	c = s.connect("pump-01", 4)
 	revoke(third)
 	alive(t, "the one by its secret", c)
+}
+
+// A replacement that could not be finished says how the device stands, and can
+// be done again.
+func TestAReplacementWithoutItsCertificate(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	defer s.off()
+	s.add("pump-01")
+	key := filepath.Join(s.dir, "site-ca-key.pem")
+	if err := os.Rename(key, key+".away"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.ReplaceDevice(t.Context(), "pump-01", true, "anna")
+	if err == nil || !strings.Contains(err.Error(), "site-ca-key.pem") || !strings.HasSuffix(err.Error(), "edgegw device replace pump-01 --cert") {
+		t.Errorf("got %v", err)
+	}
+	if _, got := s.login(s.clientTLS(nil), "pump-01", "pump-01", s.secrets["pump-01"]); got != notAuthorised {
+		t.Errorf("the old secret: CONNACK %#x", got)
+	}
+	if err := os.Rename(key+".away", key); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.ReplaceDevice(t.Context(), "pump-01", true, "anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got := s.login(s.clientTLS(c.Certificate), "pump-01", "", ""); got != 0 {
+		t.Errorf("CONNACK %#x", got)
+	}
 }
 
 // A resumed TLS session shows no certificate on the wire; its right is looked

@@ -71,7 +71,7 @@ func (t *tx) revoke(id sale.DeviceID, serial string, at int64) (int64, error) {
 }
 
 // ReplaceDevice is UpdateDevice for new hardware in an old place: what the old
-// one logged in with ends in the same commit.
+// one logged in with ends in the same commit, and its MQTT session with it.
 func (db *DB) ReplaceDevice(ctx context.Context, d sale.Device, by string) error {
 	return db.updateDevice(ctx, d, true, "device replaced", by)
 }

@@ -45,6 +45,11 @@ func TestCertificatesEndWithTheirDevice(t *testing.T) {
 		}
 		return serials
 	}
+	for _, id := range []sale.DeviceID{"pump-1", "pump-2", "pump-3"} {
+		if err := db.SaveSession(t.Context(), id, []byte("session")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, step := range []struct {
 		name string
 		do   func() error
@@ -71,6 +76,9 @@ func TestCertificatesEndWithTheirDevice(t *testing.T) {
 	}
 	if err := db.AddCertificate(t.Context(), sale.Certificate{Serial: "x", Device: "pump-9"}, "anna"); !errors.Is(err, ErrUnknownDevice) {
 		t.Errorf("a certificate of nobody: %v", err)
+	}
+	if left, err := db.Sessions(t.Context()); err != nil || len(left) != 1 || left["pump-1"] == nil {
+		t.Errorf("MQTT sessions of hardware that is gone: %v, %v", left, err)
 	}
 	var audit []string
 	err := db.query(t.Context(), `SELECT what, subject, detail FROM audit WHERE who = 'anna' ORDER BY no`, func(scan func(...any) error) error {

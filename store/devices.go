@@ -100,10 +100,14 @@ func (db *DB) UpdateDevice(ctx context.Context, d sale.Device, what, by string) 
 	return db.updateDevice(ctx, d, false, what, by)
 }
 
-func (db *DB) updateDevice(ctx context.Context, d sale.Device, revoke bool, what, by string) error {
+func (db *DB) updateDevice(ctx context.Context, d sale.Device, anew bool, what, by string) error {
 	err := db.change(ctx, func(t *tx) error {
-		if revoke {
+		if anew {
 			if _, err := t.revoke(d.ID, "", millis(db.now())); err != nil {
+				return err
+			}
+			// The new hardware subscribes to what it wants itself.
+			if _, err := t.exec(`DELETE FROM mqtt_session WHERE device_id = ?`, string(d.ID)); err != nil {
 				return err
 			}
 		}
