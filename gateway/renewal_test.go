@@ -104,7 +104,7 @@ func openForty(t *testing.T, dir string, span time.Duration) *forty {
 		t.Fatal(err)
 	}
 	const due = 30 * 24 * time.Hour // before its end
-	f.ahead = first.Leaf().NotAfter.Add(-due - span/4).Sub(time.Now())
+	f.ahead = time.Until(first.Leaf().NotAfter.Add(-due - span/4))
 	f.tune = func(o *relay.Options) {
 		o.Now, o.Posted = f.now, func(d sale.DeviceID) { f.g.broker.Deliver(d) }
 		o.Jitter = func(most time.Duration) time.Duration { return most - 1 } // the fewest attempts
