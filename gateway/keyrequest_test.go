@@ -112,7 +112,7 @@ func TestRotateWithALostAnswer(t *testing.T) {
 		t.Helper()
 		await(t, "the lost answer to be said", func() bool {
 			st, err := s.Status(t.Context())
-			return err == nil && strings.Contains(st.Sentence, "the answer was lost, and its key before is dead. ") && strings.Contains(st.Sentence, "edgegw key rotate pump-01 --key-stdin")
+			return err == nil && strings.Contains(st.Sentence, "the answer was lost, and its key before is dead. ") && strings.Count(st.Sentence, "edgegw key rotate pump-01 --key-stdin") == 1
 		})
 		if text, there := s.condition("key_request_lost"); !there || !strings.Contains(text, "pump-01") {
 			t.Errorf("%s: %q", when, text)

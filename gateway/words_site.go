@@ -59,7 +59,7 @@ func (s *siteFacts) sentence() string {
 }
 
 // told are the codes of conditions that the rest of the sentence has told.
-var told = map[string]bool{"uplink_down": true, "key_refused": true, "key_missing": true, "key_sealed": true, "register_unknown": true, "misconfigured": true,
+var told = map[string]bool{"uplink_down": true, "key_refused": true, "key_missing": true, "key_pending": true, "key_request_lost": true, "key_sealed": true, "register_unknown": true, "misconfigured": true,
 	"queue_waits": true, "queue_blocked": true, "queue_unreadable": true, "in_doubt": true, "signing_down": true, "sale_quarantined": true, "messages_refused": true}
 
 // grave gives the conditions under which no register is said to be up to date,
