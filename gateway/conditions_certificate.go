@@ -17,6 +17,9 @@ const (
 
 // certificateSide raises what will keep devices from trusting the gateway.
 func (k *control) certificateSide(b *health.Board, now time.Time) {
+	if k.authority == nil {
+		return // not open yet
+	}
 	if k.files != nil {
 		k.operatorsCertificate(b, now)
 	} else if t := k.authority.Trouble(); t != nil {
