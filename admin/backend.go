@@ -27,6 +27,7 @@ type Backend interface {
 	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
 	Identities
 	Keys
+	TokenKeeper
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,53 +36,69 @@ import (
 //	GET    /api/v1/quarantine?state=open|all&device_id=&sale_id=&limit=
 //	GET    /api/v1/quarantine/{id}     what was reported, sent and answered, and what may be decided
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
+//	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
+//	DELETE /api/v1/tokens/{id}         ends it
 //
 // A register key comes in the body, as register_key, and in no other place, and
 // no answer holds one. An error is {"code","message","remedy"}. Who may ask is
-// the business of whoever serves it: the gateway's socket has mode 0600.
+// the business of whoever serves it: the gateway's socket has mode 0600. Remote
+// serves it to others.
 func Handler(b Backend) http.Handler {
-	a := api{b}
+	return newMux(api{b}, func(rt route) http.HandlerFunc { return rt.handle })
+}
+
+// routes is the API, each route with the scopes of tokens that open it.
+func (a api) routes() map[string]map[string]route {
+	return map[string]map[string]route{
+		"/status":             {http.MethodGet: {a.status, readOrProvision}},
+		"/devices":            {http.MethodGet: {a.devices, readOrProvision}, http.MethodPost: {a.add, withProvision}},
+		"/devices/{id}":       {http.MethodGet: {a.device, readOrProvision}, http.MethodDelete: {a.remove, socketOnly}},
+		"/devices/{id}/key":   {http.MethodPut: {a.setDeviceKey, withProvision}},
+		"/devices/{id}/gaps":  {http.MethodDelete: {a.deviceAct(a.b.ForgetGaps), socketOnly}},
+		"/devices/{id}/cards": {http.MethodDelete: {a.deviceAct(a.b.ForgetCards), socketOnly}},
+		"/registers/{id}/key": {http.MethodPut: {a.setRegisterKey, withProvision}},
+
+		"/devices/{id}/disable":     {http.MethodPost: {a.deviceAct(a.b.DisableDevice), socketOnly}},
+		"/devices/{id}/enable":      {http.MethodPost: {a.deviceAct(a.b.EnableDevice), socketOnly}},
+		"/devices/{id}/password":    {http.MethodPost: {a.renewPassword, socketOnly}},
+		"/devices/{id}/replace":     {http.MethodPost: {a.replaceDevice, socketOnly}},
+		"/devices/{id}/certificate": {http.MethodPost: {a.issueCertificate, socketOnly}},
+		"/devices/{id}/revoke":      {http.MethodPost: {a.revokeCertificate, socketOnly}},
+
+		"/devices/{device}/key/check":      {http.MethodPost: {a.checkKey, socketOnly}},
+		"/devices/{device}/key/issue":      {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly}},
+		"/devices/{device}/key/rotate":     {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly}},
+		"/registers/{register}/key/check":  {http.MethodPost: {a.checkKey, socketOnly}},
+		"/registers/{register}/key/issue":  {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly}},
+		"/registers/{register}/key/rotate": {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly}},
+		"/keys":                            {http.MethodGet: {a.forRotation, withRead}},
+		"/platform-key":                    {http.MethodPut: {a.setPlatformKey, socketOnly}},
+		"/recipient":                       {http.MethodPost: {a.recipient, socketOnly}},
+		"/import":                          {http.MethodPost: {a.importFile, withProvision}},
+		"/explain":                         {http.MethodGet: {a.explain, withRead}},
+		"/sales":                           {http.MethodGet: {a.sales, withRead}},
+
+		"/quarantine":              {http.MethodGet: {a.quarantine, withRead}},
+		"/quarantine/{id}":         {http.MethodGet: {a.quarantineItem, withRead}},
+		"/quarantine/{id}/retry":   {http.MethodPost: {a.decide(sale.DecisionRetry), socketOnly}},
+		"/quarantine/{id}/resolve": {http.MethodPost: {a.decide(sale.DecisionResolve), socketOnly}},
+		"/quarantine/{id}/discard": {http.MethodPost: {a.decide(sale.DecisionDiscard), socketOnly}},
+
+		"/tokens":         {http.MethodGet: {a.tokens, socketOnly}, http.MethodPost: {a.addToken, socketOnly}},
+		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly}},
+	}
+}
+
+// newMux brings requests to the routes; door stands before each.
+func newMux(a api, door func(route) http.HandlerFunc) *http.ServeMux {
 	mux := http.NewServeMux()
-	for path, methods := range map[string]map[string]http.HandlerFunc{
-		"/status":             {http.MethodGet: a.status},
-		"/devices":            {http.MethodGet: a.devices, http.MethodPost: a.add},
-		"/devices/{id}":       {http.MethodGet: a.device, http.MethodDelete: a.remove},
-		"/devices/{id}/key":   {http.MethodPut: a.setDeviceKey},
-		"/devices/{id}/gaps":  {http.MethodDelete: a.deviceAct(b.ForgetGaps)},
-		"/devices/{id}/cards": {http.MethodDelete: a.deviceAct(b.ForgetCards)},
-		"/registers/{id}/key": {http.MethodPut: a.setRegisterKey},
-
-		"/devices/{id}/disable":     {http.MethodPost: a.deviceAct(b.DisableDevice)},
-		"/devices/{id}/enable":      {http.MethodPost: a.deviceAct(b.EnableDevice)},
-		"/devices/{id}/password":    {http.MethodPost: a.renewPassword},
-		"/devices/{id}/replace":     {http.MethodPost: a.replaceDevice},
-		"/devices/{id}/certificate": {http.MethodPost: a.issueCertificate},
-		"/devices/{id}/revoke":      {http.MethodPost: a.revokeCertificate},
-
-		"/devices/{device}/key/check":      {http.MethodPost: a.checkKey},
-		"/devices/{device}/key/issue":      {http.MethodPost: a.requestKey(sale.KeyIssue)},
-		"/devices/{device}/key/rotate":     {http.MethodPost: a.requestKey(sale.KeyRotate)},
-		"/registers/{register}/key/check":  {http.MethodPost: a.checkKey},
-		"/registers/{register}/key/issue":  {http.MethodPost: a.requestKey(sale.KeyIssue)},
-		"/registers/{register}/key/rotate": {http.MethodPost: a.requestKey(sale.KeyRotate)},
-		"/keys":                            {http.MethodGet: a.forRotation},
-		"/platform-key":                    {http.MethodPut: a.setPlatformKey},
-		"/recipient":                       {http.MethodPost: a.recipient},
-		"/import":                          {http.MethodPost: a.importFile},
-		"/explain":                         {http.MethodGet: a.explain},
-		"/sales":                           {http.MethodGet: a.sales},
-
-		"/quarantine":              {http.MethodGet: a.quarantine},
-		"/quarantine/{id}":         {http.MethodGet: a.quarantineItem},
-		"/quarantine/{id}/retry":   {http.MethodPost: a.decide(sale.DecisionRetry)},
-		"/quarantine/{id}/resolve": {http.MethodPost: a.decide(sale.DecisionResolve)},
-		"/quarantine/{id}/discard": {http.MethodPost: a.decide(sale.DecisionDiscard)},
-	} {
+	for path, methods := range a.routes() {
 		allowed := []string{}
-		for method, handle := range methods {
-			mux.HandleFunc(method+" "+Prefix+path, handle)
+		for method, rt := range methods {
+			mux.HandleFunc(method+" "+Prefix+path, door(rt))
 			allowed = append(allowed, method)
 		}
+		slices.Sort(allowed)
 		mux.HandleFunc(Prefix+path, wrongMethod(allowed))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -312,8 +329,11 @@ func noDevice() *Refusal {
 }
 
 // by names who asks. It goes into the audit trail, so only a short line of
-// printable ASCII counts.
+// printable ASCII counts; of a token its own name, whatever the header says.
 func by(r *http.Request) string {
+	if caller, remote := r.Context().Value(callerKey{}).(Caller); remote {
+		return "token:" + caller.Name
+	}
 	who := r.Header.Get(HeaderBy)
 	if who == "" || len(who) > 128 {
 		return "api"

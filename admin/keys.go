@@ -220,6 +220,9 @@ func (a api) importFile(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// rowLimit bounds how long whoever asked may take to read a row.
+const rowLimit = time.Minute
+
 // rowWriter sends each row at once: should the line break, what was done so
 // far has been said.
 type rowWriter struct {
@@ -238,8 +241,10 @@ func (s *rowWriter) write(row ImportRow) {
 	if err != nil {
 		return // a struct of strings always has a JSON form
 	}
-	_, _ = s.w.Write(append(line, '\n')) // whoever asked is gone: the rows go on, and the next import says what is there
-	_ = http.NewResponseController(s.w).Flush()
+	to := http.NewResponseController(s.w)
+	_ = to.SetWriteDeadline(time.Now().Add(rowLimit)) // a server's own limit is for a whole answer, and there may be thousands of rows
+	_, _ = s.w.Write(append(line, '\n'))              // whoever asked is gone: the rows go on, and the next import says what is there
+	_ = to.Flush()
 }
 
 // end tells an error: before the first row as the answer, later as a line.

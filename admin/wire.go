@@ -116,6 +116,8 @@ var statuses = map[string]int{
 	"conflict": http.StatusConflict, "ambiguous": http.StatusConflict, "too_large": http.StatusRequestEntityTooLarge,
 	"media_type": http.StatusUnsupportedMediaType, "method": http.StatusMethodNotAllowed,
 	"not_ready": http.StatusServiceUnavailable,
+	CodeToken:   http.StatusUnauthorized, "scope": http.StatusForbidden, CodeTLSRequired: http.StatusForbidden,
+	CodeCrossOrigin: http.StatusForbidden, CodeTooMany: http.StatusTooManyRequests,
 }
 
 // scrub takes a register key out of an answer, should a text of somebody else

@@ -89,7 +89,10 @@ const (
 )
 
 // HTTP is the technicians' page, the API, health and metrics.
-type HTTP struct{ Listen string }
+type HTTP struct {
+	Listen    string // host:port, "" is off
+	TLSListen string // the same with TLS
+}
 
 // Vault says where the key-encryption key comes from (CONTRACT.md section 4).
 type Vault struct {

@@ -71,7 +71,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"mqtt.max_connections_per_address": "70", "mqtt.max_packet_bytes": "128 KiB", "mqtt.messages_per_second": "9",
 		"openfiskal.base_url": "http://127.0.0.1:9090/v1/", "openfiskal.ca_file": "ca.pem", "openfiskal.proxy": "http://u:p@proxy:3128",
 		"openfiskal.timeout": "1m30s", "openfiskal.concurrency": "3", "openfiskal.requests_per_second": "4",
-		"openfiskal.idempotency_window": "24h", "openfiskal.on_rejected": "block", "http.listen": `"[::1]:80"`,
+		"openfiskal.idempotency_window": "24h", "openfiskal.on_rejected": "block", "http.listen": `"[::1]:80"`, "http.tls_listen": `":8443"`,
 		"vault.kek": `"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`, "vault.kek_file": "/run/kek", "vault.previous_kek": `"ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`,
 		"vault.previous_kek_file": "/run/old", "openfiskal.topology": "server_side", "openfiskal.organization": "org_01HXYZ", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
 		"allow_volatile_data": "true", "log.level": "debug", "log.format": "text",

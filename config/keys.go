@@ -67,8 +67,8 @@ const (
 // known is the table of CONTRACT.md section 6 and what that table leaves open:
 // mqtt.tls_hosts where the site's address is not one of the box's own (a
 // container), mqtt.max_connections_per_address for the "by default" of ruling 3,
-// the topology of section 4 with its organization, and the KEK before a change
-// of it.
+// the topology of section 4 with its organization, the KEK before a change of it,
+// and http.tls_listen, without which no key could come over a network.
 var known = []key{
 	{path: "site.name", kind: name, defDoc: "the host name", doc: "name of the site, shown everywhere",
 		field: func(c *Config) any { return &c.Site.Name }},
@@ -114,6 +114,8 @@ var known = []key{
 		field: func(c *Config) any { return &c.OpenFiskal.Organization }},
 	{path: "http.listen", kind: listenOrOff, def: "127.0.0.1:8080", doc: "address of the technicians' page, API, health and metrics; empty is off",
 		field: func(c *Config) any { return &c.HTTP.Listen }},
+	{path: "http.tls_listen", kind: listenOrOff, doc: "address of the API and metrics with TLS, for programs with a token; its certificate is that of mqtt.tls_listen; empty is off",
+		field: func(c *Config) any { return &c.HTTP.TLSListen }},
 	{path: "vault.kek", kind: kek, defDoc: "made at first start", doc: "key-encryption key: 32 bytes in hex or base64; best given by the environment", secret: true,
 		field: func(c *Config) any { return &c.Vault.KEK }},
 	{path: "vault.kek_file", kind: path, defDoc: "data_dir/kek", doc: "file that holds the key-encryption key, mode 0600",

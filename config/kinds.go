@@ -203,6 +203,9 @@ func duration(least, most time.Duration) kind {
 	})}
 }
 
+// ParseDuration reads a duration as people write it in the configuration.
+func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
+
 // parseDuration takes what time.ParseDuration takes, and whole days before it:
 // 90d, 1d12h. A number without a unit is refused: read as nanoseconds it would
 // turn a time limit into nothing.

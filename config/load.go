@@ -334,6 +334,7 @@ func (l *loading) check(c *Config) {
 	}
 	listeners := []struct{ key, addr string }{
 		{"mqtt.tls_listen", c.MQTT.TLSListen}, {"mqtt.plain_listen", c.MQTT.PlainListen}, {"http.listen", c.HTTP.Listen},
+		{"http.tls_listen", c.HTTP.TLSListen},
 	}
 	for i, a := range listeners {
 		for _, b := range listeners[i+1:] {

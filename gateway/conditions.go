@@ -27,6 +27,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 			Remedy: "Put data_dir on persistent storage"})
 	}
 	k.deviceSide(b)
+	k.tokenConditions(b)
 	if k.relay == nil {
 		return
 	}

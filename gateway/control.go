@@ -19,6 +19,7 @@ import (
 	"edgegw/sale"
 	"edgegw/siteca"
 	"edgegw/store"
+	"edgegw/tokens"
 )
 
 // ErrRunning is given where another gateway, or a command, has the data
@@ -37,6 +38,7 @@ type control struct {
 	told      atomic.Pointer[clock.Quality] // that devices have heard of
 	ring      *devicekeys.Ring
 	kek       atomic.Pointer[kekState]
+	tokens    *tokens.Set
 	authority *siteca.Authority
 	files     *siteca.Files // the operator's certificate, nil without one
 	fiscal    *fiscal.Client
@@ -96,23 +98,28 @@ func (k *control) MQTTURL() string {
 }
 
 func (k *control) mqttURLs() (urls []string) {
-	add := func(scheme string, bound net.Addr, configured string) {
-		addr := configured
-		if bound != nil {
-			addr = bound.String()
+	for _, u := range []string{urlOf("mqtts", k.tlsAddr, k.config.MQTT.TLSListen), urlOf("mqtt", k.plainAddr, k.config.MQTT.PlainListen)} {
+		if u != "" {
+			urls = append(urls, u)
 		}
-		host, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return
-		}
-		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			host = "localhost"
-		}
-		urls = append(urls, scheme+"://"+net.JoinHostPort(host, port))
 	}
-	add("mqtts", k.tlsAddr, k.config.MQTT.TLSListen)
-	add("mqtt", k.plainAddr, k.config.MQTT.PlainListen)
 	return urls
+}
+
+// urlOf is a listener as this machine can reach it; "" where it is off.
+func urlOf(scheme string, bound net.Addr, configured string) string {
+	addr := configured
+	if bound != nil {
+		addr = bound.String()
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
 func unknown(id sale.DeviceID) error {

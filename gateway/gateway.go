@@ -31,6 +31,7 @@ import (
 	"edgegw/sale"
 	"edgegw/siteca"
 	"edgegw/store"
+	"edgegw/tokens"
 )
 
 // Options are the seams of a gateway. The zero value is production.
@@ -54,6 +55,9 @@ type Gateway struct {
 	accepting *acceptance
 	local     net.Listener // the commands' socket
 	page      net.Listener // http.listen, nil if off
+	pageTLS   net.Listener // http.tls_listen, nil if off
+	pageConf  *tls.Config  // how that one is served
+	door      *door        // of both
 	scrape    http.Handler // the metrics
 	run       sync.Once
 }
@@ -104,6 +108,9 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 		return nil, err
 	}
 	if err := k.openKeys(ctx); err != nil {
+		return nil, err
+	}
+	if k.tokens, err = tokens.Open(ctx, k.db); err != nil {
 		return nil, err
 	}
 	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts, Now: k.clock.Now}); err != nil {
@@ -277,10 +284,9 @@ func (g *Gateway) bind() error {
 		return err
 	}
 	g.undo(g.broker.Close)
-	if c.HTTP.Listen != "" {
-		if g.page, err = g.listen("http.listen", c.HTTP.Listen); err != nil {
-			return err
-		}
+	g.door = newDoor(g.control)
+	if err := g.bindHTTP(o.TLSConfig); err != nil {
+		return err
 	}
 	g.scrape = g.metrics()
 	g.local, err = g.listenSocket()

@@ -23,6 +23,8 @@ type meters struct {
 	requests *prometheus.HistogramVec
 	attempts *prometheus.CounterVec
 	cards    prometheus.Counter
+
+	inVain, turnedAway prometheus.Counter // of the HTTP listeners
 }
 
 func newMeters() *meters {
@@ -39,6 +41,10 @@ func newMeters() *meters {
 			Help: "Attempts of calls that have ended, by the class of what came back."}, []string{"class"}),
 		cards: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "card_data_total",
 			Help: "Events of devices in which what looks like a card number stood. There should be none."}),
+		inVain: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "http_auth_failures_total",
+			Help: "Requests to the API or to metrics without a token that opens anything."}),
+		turnedAway: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "http_turned_away_total",
+			Help: "Connections to the HTTP listeners closed at once because there were too many."}),
 	}
 	for class := sale.Confirmed; class <= sale.Misconfigured; class++ {
 		m.attempts.WithLabelValues(class.String()) // a rate needs the zero before the first
@@ -47,7 +53,7 @@ func newMeters() *meters {
 }
 
 func (m *meters) all() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.changes, m.requests, m.attempts, m.cards}
+	return []prometheus.Collector{m.commits, m.changes, m.requests, m.attempts, m.cards, m.inVain, m.turnedAway}
 }
 
 // committed is store.Options.Committed.

@@ -5,20 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"edgegw/admin"
 )
-
-// shutdownLimit bounds the end of the local HTTP servers.
-const shutdownLimit = 2 * time.Second
-
-// idleLimit bounds an idle connection to them: what came over it stands in its
-// buffers until it is closed, and must be gone when the gateway is tidied.
-const idleLimit = 30 * time.Second
 
 // Run serves until ctx ends, and gives nil then; or until a part dies, and
 // gives its cause. It closes the gateway.
@@ -43,6 +35,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 	stages := []*stage{
 		{name: "socket", run: g.serveSocket},
 		{name: "http", run: g.serveHTTP},
+		{name: "https", run: g.serveHTTPS},
 		{name: "upkeep", run: g.upkeep},
 		{name: "books", run: g.watchBooks},
 		{name: "keys", run: g.checkKeys},
@@ -197,46 +190,4 @@ func closed(err error) error {
 		return nil
 	}
 	return err
-}
-
-func (g *Gateway) serveSocket(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("/", g.tidy.handler(admin.Handler(g.control)))
-	mux.Handle("GET /metrics", g.scrape) // its mode 0600 says who may ask
-	return serveHTTP(ctx, g.local, mux)
-}
-
-// serveHTTP answers what needs no login on http.listen (CONTRACT.md ruling 15).
-// /readyz has nothing to find out: the store is open and migrated and MQTT is
-// bound, or this would not run.
-func (g *Gateway) serveHTTP(ctx context.Context) error {
-	if g.page == nil {
-		<-ctx.Done()
-		return nil
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Write([]byte("ready\n"))
-	})
-	mux.Handle("GET /metrics", onLoopback(g.page.Addr(), g.scrape))
-	return serveHTTP(ctx, g.page, mux)
-}
-
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: idleLimit, MaxHeaderBytes: 16 << 10}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
-	defer cancel()
-	if s.Shutdown(stop) != nil {
-		s.Close() // somebody holds a connection; the site does not wait for him
-	}
-	<-ended
-	return nil
 }

@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"context"
-	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -101,39 +99,4 @@ func (c siteCollector) Collect(out chan<- prometheus.Metric) {
 			out <- m
 		})
 	}
-}
-
-// onLoopback serves next only where nobody but this machine can ask: on a
-// listener bound to loopback, to a request that was meant for it. The Host is
-// looked at because a web page may give its own name this machine's address and
-// have a browser here ask in its place (DNS rebinding).
-func onLoopback(bound net.Addr, next http.Handler) http.Handler {
-	if a, ok := bound.(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
-		return http.HandlerFunc(needsToken)
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopbackHost(r.Host) {
-			http.Error(w, "This listener answers to localhost, 127.0.0.1 and [::1] only: ask for it by one of these names.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// loopbackHost judges the Host of a request, with or without a port.
-func loopbackHost(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		host = strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
-	}
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
-// needsToken answers on a listener that others can reach (CONTRACT.md ruling 15).
-func needsToken(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("WWW-Authenticate", `Bearer realm="edgegw"`)
-	http.Error(w, "Other machines can reach this listener, so its metrics need a token, and there are no tokens yet. "+
-		"Set http.listen to a loopback address, or ask the commands' socket: curl --unix-socket DATA_DIR/"+admin.SocketName+" http://edgegw/metrics",
-		http.StatusUnauthorized)
 }

@@ -42,6 +42,9 @@ var leakCommands = map[string][][]string{
 	"key check":           {{"key", "check", "pump-01"}, {"key", "check", "reg_3", "--json"}},
 	"key issue":           {{"key", "issue", "pump-01", "--key-stdin", "--organization", "org_sandbox"}},
 	"key rotate":          {{"key", "rotate", "pump-99", "--key-stdin", "--organization", "org_sandbox"}},
+	"token add":           {{"token", "add", "x", "--scope", "nothing"}},
+	"token list":          {{"token", "list"}, {"token", "list", "--json"}},
+	"token remove":        {{"token", "remove", "NOTTHERE"}},
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
 
 	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}},
@@ -110,7 +113,7 @@ func (l *leakSite) ask() {
 		}
 	}
 	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
-		"/quarantine?state=all", "/quarantine/1", "/keys"} {
+		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
 	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)

@@ -99,6 +99,7 @@ type commands struct {
 	Device     deviceCmd     `cmd:"" help:"Add, list, show and remove devices."`
 	Key        keyCmd        `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`
 	Import     importCmd     `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
+	Token      tokenCmd      `cmd:"" help:"Tokens for programs that use the API over a network: add, list, remove."`
 	Sales      salesCmd      `cmd:"" help:"List sales, the newest first."`
 	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
 	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
@@ -152,10 +153,10 @@ func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 	return a.report(out.lost(parsed.Run(a)))
 }
 
-// keys finds OpenFiskal keys. One typed where none belongs must not stand in
+// keys finds OpenFiskal keys and tokens. One typed where none belongs must not stand in
 // the terminal's log a second time. A bare prefix is no key: our own hints name
 // it.
-var keys = regexp.MustCompile(`(?i)ofk_[a-z]+_[a-z0-9_-]{8,}`)
+var keys = regexp.MustCompile(`(?i)ofk_[a-z]+_[a-z0-9_-]{8,}|edgegw_[a-z2-7]{16,}`)
 
 // report prints an error, one line for each part, and gives the exit code.
 func (a *app) report(err error) int {

@@ -17,17 +17,19 @@ CREATE TABLE certificate (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX certificate_device ON certificate (device);
 
--- Bearer tokens of the HTTP API. Only a hash is kept.
+-- Bearer tokens of the HTTP API. Only a hash is kept, and of a revoked one
+-- nothing but that it was there: its name stands in the audit trail.
 CREATE TABLE token (
   token_id   TEXT    PRIMARY KEY,
   name       TEXT    NOT NULL,
   scope      TEXT    NOT NULL,
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL DEFAULT 0, -- 0: never
-  used_at    INTEGER NOT NULL DEFAULT 0,
-  revoked_at INTEGER NOT NULL DEFAULT 0,
+  used_at    INTEGER NOT NULL DEFAULT 0, -- about: at most one write in an hour
+  revoked_at INTEGER NOT NULL DEFAULT 0, -- 0: valid
   hash       BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX token_name ON token (name) WHERE revoked_at = 0; -- the audit trail says "token:NAME"
 
 -- A register key that OpenFiskal was asked to make (issue, rotate). The row is
 -- written before the request leaves and goes with the commit that stores the
