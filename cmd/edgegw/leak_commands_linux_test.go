@@ -42,7 +42,7 @@ var leakCommands = map[string][][]string{
 	"key check":           {{"key", "check", "pump-01"}, {"key", "check", "reg_3", "--json"}},
 	"key issue":           {{"key", "issue", "pump-01", "--key-stdin", "--organization", "org_sandbox"}},
 	"key rotate":          {{"key", "rotate", "pump-99", "--key-stdin", "--organization", "org_sandbox"}},
-	"token add":           {{"token", "add", "x", "--scope", "nothing"}},
+	"token add":           {{"token", "add", "scraper", "--scope", "metrics", "--expires", "90d"}, {"token", "add", "back-office", "--scope", "read"}},
 	"token list":          {{"token", "list"}, {"token", "list", "--json"}},
 	"token remove":        {{"token", "remove", "NOTTHERE"}},
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,7 +107,7 @@ type leakSite struct {
 
 func newLeakSite(t *testing.T) *leakSite {
 	flags, service := uplink(t, sandbox.Options{})
-	l := &leakSite{box: newBox(t, append(flags, "--set", "log.level=debug")...), service: service, page: freePort(t),
+	l := &leakSite{box: newBox(t, append(flags, "--set", "log.level=debug", "--set", "http.tls_listen=127.0.0.1:0")...), service: service, page: freePort(t),
 		register: "reg_" + hex.EncodeToString(random(12)), stranger: sale.DeviceID("pump-" + hex.EncodeToString(random(12))), keys: map[sale.DeviceID]string{}, logins: map[sale.DeviceID]admin.Credentials{}}
 	l.flags[slices.Index(l.flags, "http.listen=127.0.0.1:0")] = "http.listen=" + l.page
 	l.canary.put("the id of a register", []byte(l.register))
@@ -231,6 +232,40 @@ func (l *leakSite) work() {
 	l.says(l.key("new key", l.service.Rotate("reg_4")), "key", "set", "pump-04", "--key-stdin").want(t, 0)
 	l.says("", "device", "remove", string(l.stranger)).want(t, 0)
 	l.provision()
+	l.pushed()
+}
+
+// pushed has a back office bring a device with its key over the network, and
+// leaves its connections open.
+func (l *leakSite) pushed() {
+	t := l.t
+	made := decode[admin.MadeToken](t, edgegw(t, "", append(append([]string{}, l.flags...), "token", "add", "back-office", "--scope", "provision", "--json")...))
+	const shown = len("edgegw_") + 8 // its id is no secret
+	l.secrets.add("token", []byte(made.Secret), shown)
+	for id, http2 := range map[string]bool{"pump-31": false, "pump-32": true} {
+		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.roots("pump-01"), ServerName: "localhost"}, ForceAttemptHTTP2: http2}
+		t.Cleanup(tr.CloseIdleConnections)
+		for range 2 { // what stands twice is what tables of compression are for
+			body := fmt.Sprintf(`{"device_id":%q,"register_id":"reg_%s","kind":"pump","register_key":%q}`, id, id, l.key("key that was pushed", l.service.MustAddRegister("reg_"+id)))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, made.URL+"/devices", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+made.Secret)
+			r.Header.Set("Content-Type", "application/json")
+			answer, err := (&http.Client{Transport: tr}).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c admin.Credentials
+			err = errors.Join(json.NewDecoder(answer.Body).Decode(&c), answer.Body.Close())
+			if err != nil || answer.StatusCode != http.StatusOK || c.Password == "" || answer.ProtoMajor == 2 != http2 {
+				t.Fatalf("pushed over %s: %s, %v", answer.Proto, answer.Status, err)
+			}
+			l.key("secret of "+id, c.Password)
+			id += "-b"
+		}
+	}
 }
 
 // provision has keys made and brought in bulk, in clear and for this box alone,
