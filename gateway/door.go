@@ -58,7 +58,7 @@ func (d *door) check(r *http.Request) (admin.Caller, *admin.Refusal) {
 		if d.tooMany(r.RemoteAddr, err) {
 			return admin.Caller{}, &admin.Refusal{Code: admin.CodeTooMany, Message: "there were too many requests without a right token from your address", Remedy: "Wait a minute. A right token is let in all the while."}
 		}
-		return admin.Caller{}, &admin.Refusal{Code: admin.CodeToken, Message: "there is no token that opens this", Remedy: "Send Authorization: Bearer edgegw_… with a token from: edgegw token add"}
+		return admin.Caller{}, &admin.Refusal{Code: admin.CodeToken, Message: "there is no token that opens this", Remedy: "Send Authorization: Bearer TOKEN, with one from: edgegw token add"}
 	}
 	if err := d.k.tokens.Used(r.Context(), t.ID, now); err != nil {
 		d.k.log.Warn("the use of a token could not be noted", "token", t.Name, "cause", err)
