@@ -21,6 +21,7 @@ import (
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/tokens"
 )
 
 // The sentences name times of day: a bubble begins at midnight UTC.
@@ -56,7 +57,11 @@ func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // control gives what people see of a life.
 func (w *world) control(l *life) *control {
-	return &control{db: l.db, ring: l.ring, relay: l.relay, since: time.Now(), meters: newMeters(),
+	none, err := tokens.Open(w.t.Context(), l.db)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &control{db: l.db, ring: l.ring, relay: l.relay, tokens: none, since: time.Now(), meters: newMeters(),
 		clock: clock.New(clock.Options{Built: bubbleBegin, Synchronised: func() bool { return true }})}
 }
 

@@ -254,7 +254,7 @@ func (g *Gateway) stillTaken(ctx context.Context, info devicekeys.KeyInfo, q sal
 	if g.now().Sub(q.At) < settleAfter {
 		return true
 	}
-	if err := g.db.EndKeyRequest(ctx, info.Register, false, "OpenFiskal still takes the key before: none was made", "edgegw"); err != nil {
+	if err := g.db.EndKeyRequest(context.WithoutCancel(ctx), info.Register, false, "OpenFiskal still takes the key before: none was made", "edgegw"); err != nil {
 		g.log.Error("the end of a request for a register key cannot be noted", "register", info.Register, "cause", err)
 		return true
 	}

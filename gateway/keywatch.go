@@ -87,7 +87,7 @@ const (
 func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
 	suspect := g.keys.take()
 	lost, err := g.lostRequests(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		g.log.Error("requests for register keys cannot be read", "cause", err)
 	}
 	for _, info := range g.keysToAsk() {
