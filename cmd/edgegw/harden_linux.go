@@ -30,20 +30,27 @@ func harden() error {
 	return errors.Join(errs...)
 }
 
-// The setting of Go's runtime that overwrites what the garbage collector frees.
-// Without it a register key stands in memory until chance puts something else
-// there, and copies of it are made where we cannot wipe them: in net/http's
-// headers and buffers, in JSON, in strings. The runtime reads it once, before
-// main, and no build flag sets it.
+// Settings of Go's runtime, which reads them once, before main; no build flag sets
+// them.
+//
+// One overwrites what the garbage collector frees. Without it a register key stands
+// in memory until chance puts something else there, and copies of it are made where
+// we cannot wipe them: in net/http's headers and buffers, in JSON, in strings.
+//
+// The other keeps the runtime from interrupting goroutines by signals. With a signal
+// the kernel stores the vector registers on the stack of the handler, and in those
+// stands what was copied or encrypted last, such as half a key. The stack is never
+// freed; a thread that is at rest afterwards keeps it for days. Goroutines still
+// give way where they call functions.
 const (
 	runtimeSettings  = "GODEBUG"
 	overwritesFreed  = "clobberfree"
-	startedAnewMark  = overwritesFreed + "=1"
+	settingsAnew     = overwritesFreed + "=1,asyncpreemptoff=1"
 	imageOfThisStart = "/proc/self/exe"
 )
 
 // startAnew starts the program once more in the same process, with a runtime
-// that overwrites what it frees. It returns nil in the second image, and where
+// that keeps nothing of what has passed. It returns nil in the second image, and where
 // somebody has chosen the setting himself; an error where it cannot be, and the
 // gateway goes on without. It comes before everything else, above all before
 // signals are caught: one that came in between would be lost.
@@ -58,13 +65,13 @@ func startAnew() error {
 	if settings != "" {
 		settings += ","
 	}
-	env := []string{runtimeSettings + "=" + settings + startedAnewMark}
+	env := []string{runtimeSettings + "=" + settings + settingsAnew}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, runtimeSettings+"=") {
 			env = append(env, e)
 		}
 	}
-	return fmt.Errorf("start anew with %s=%s: %w", runtimeSettings, startedAnewMark, syscall.Exec(imageOfThisStart, os.Args, env))
+	return fmt.Errorf("start anew with %s=%s: %w", runtimeSettings, settingsAnew, syscall.Exec(imageOfThisStart, os.Args, env))
 }
 
 // forgetSecrets takes the secrets out of the environment, once they have been
