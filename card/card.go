@@ -1,7 +1,7 @@
 // Package card finds what looks like a payment card's number in text from
 // outside, and masks it. It promises that whatever went through Mask or MaskJSON
-// holds no run of 13 to 19 digits with a right check digit, and that everything
-// else is as it was. Only what is shown is masked: what was reported is stored
+// holds no run of 13 to 19 digits with a right check digit, but in a UUID or a long
+// word of hexadecimal, and that everything else is as it was. Only what is shown is masked: what was reported is stored
 // and sent byte for byte.
 package card
 
@@ -199,18 +199,68 @@ func next(b []byte, from int) (digits []int, to int) {
 	if n := run - from; n > most {
 		return nil, run // no card's
 	} else if n >= least {
-		if valid(b, positions(from, run)) {
+		if valid(b, positions(from, run)) && !inHex(b, from, run) {
 			return positions(from, run), run
 		}
 		return nil, run
 	} else if n < 3 || n > 6 {
 		return nil, max(run, from+1)
 	}
-	if digits = grouped(b, from, run); digits != nil {
+	if digits = grouped(b, from, run); digits != nil && !inUUID(b, from, digits[len(digits)-1]+1) {
 		return digits, digits[len(digits)-1] + 1
 	}
 	return nil, run
 }
+
+// How a hash, a signature or a key in hexadecimal is told from a card's number with
+// letters beside it: it is longer, and has letters of more kinds. Chips give track 2
+// as digits with a D and an F.
+const (
+	leastHex     = 24
+	leastLetters = 3 // of a to f, different ones
+)
+
+// inHex reports whether digits are part of a longer word of hexadecimal. One in a
+// hundred signatures of a charger's meter has such digits.
+func inHex(b []byte, from, to int) bool {
+	for from > 0 && hexadecimal(b[from-1]) {
+		from--
+	}
+	for to < len(b) && hexadecimal(b[to]) {
+		to++
+	}
+	var letters [6]bool
+	kinds := 0
+	for _, c := range b[from:to] {
+		if i := int(c|0x20) - 'a'; i >= 0 && !letters[i] {
+			letters[i] = true
+			kinds++
+		}
+	}
+	return to-from >= leastHex && kinds >= leastLetters
+}
+
+// inUUID reports whether digits in groups are part of a UUID.
+func inUUID(b []byte, from, to int) bool {
+	const size = 36
+	for at := max(0, to-size); at <= from && at+size <= len(b); at++ {
+		if uuid(b[at:at+size]) && (at == 0 || !hexadecimal(b[at-1])) && (at+size == len(b) || !hexadecimal(b[at+size])) {
+			return true
+		}
+	}
+	return false
+}
+
+func uuid(b []byte) bool {
+	for i, c := range b {
+		if divider := i == 8 || i == 13 || i == 18 || i == 23; divider != (c == '-') || !divider && !hexadecimal(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func hexadecimal(c byte) bool { return digit(c) || c|0x20 >= 'a' && c|0x20 <= 'f' }
 
 // grouped reads digits in groups of 3 to 7, as cards print them, divided by
 // single spaces or hyphens, one of the two throughout.
