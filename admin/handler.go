@@ -174,7 +174,7 @@ func (a api) add(w http.ResponseWriter, r *http.Request) {
 	}
 	add.Key = secret.FromString(key)
 	if f == nil {
-		f = checkIDs(add)
+		f = add.Check()
 	}
 	if f != nil {
 		fail(w, f, add.Key)
@@ -188,9 +188,9 @@ func (a api) add(w http.ResponseWriter, r *http.Request) {
 	reply(w, c, err, add.Key)
 }
 
-// checkIDs refuses ids that cannot be before anybody works with them. It quotes
+// Check refuses ids that cannot be before anybody works with them. It quotes
 // nothing: a key may stand where an id belongs.
-func checkIDs(add AddDevice) *Refusal {
+func (add AddDevice) Check() *Refusal {
 	switch {
 	case !add.DeviceID.Valid():
 		return invalid("device_id is not the id of a device", "It has 1 to 63 of a-z, 0-9 and -, does not begin with -, and is not site.")
@@ -370,10 +370,7 @@ func reply(w http.ResponseWriter, v any, err error, key secret.Text) {
 func fail(w http.ResponseWriter, err error, key secret.Text) {
 	refusal, status := (*Refusal)(nil), http.StatusInternalServerError
 	if errors.As(err, &refusal) {
-		status = http.StatusUnprocessableEntity
-		if s, known := statuses[refusal.Code]; known {
-			status = s
-		}
+		status = StatusOf(refusal)
 	} else {
 		refusal = &Refusal{Code: "internal", Message: err.Error(), Remedy: "See the gateway's log."}
 	}

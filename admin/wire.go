@@ -120,6 +120,14 @@ var statuses = map[string]int{
 	CodeCrossOrigin: http.StatusForbidden, CodeTooMany: http.StatusTooManyRequests,
 }
 
+// StatusOf gives the status of HTTP that says the same as a refusal.
+func StatusOf(r *Refusal) int {
+	if s, known := statuses[r.Code]; known {
+		return s
+	}
+	return http.StatusUnprocessableEntity
+}
+
 // scrub takes a register key out of an answer, should a text of somebody else
 // have quoted it: no answer holds one (CONTRACT.md promise 6). The key's JSON
 // form differs from its bytes where it holds quotes or the like.

@@ -1,0 +1,203 @@
+package page
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"math/big"
+	"path"
+	"strings"
+	"time"
+)
+
+// views are the templates of one language by their names.
+type views map[string]*template.Template
+
+// parse reads every template once for each language.
+func parse(now func() time.Time) (map[lang]views, error) {
+	names, err := fs.Glob(files, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	all := map[lang]views{}
+	for _, l := range langs {
+		all[l] = views{}
+		for _, name := range names {
+			base := strings.TrimSuffix(path.Base(name), ".html")
+			if base == "layout" || base == "parts" {
+				continue
+			}
+			t, err := template.New("layout").Funcs(funcs(l, now)).ParseFS(files, "templates/layout.html", "templates/parts.html", name)
+			if err != nil {
+				return nil, fmt.Errorf("parse the page %s: %w", base, err)
+			}
+			all[l][base] = t
+		}
+	}
+	return all, nil
+}
+
+func funcs(l lang, now func() time.Time) template.FuncMap {
+	return template.FuncMap{
+		"t":     func(text string, args ...any) string { return l.text(text, args...) },
+		"count": func(n any, one, many string) string { return l.count(number(n), one, many) },
+		"ago":   func(t time.Time) string { return l.ago(t, now()) },
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock": l.clock,
+		"money": l.money,
+		"word":  l.word,
+		"icon":  icon,
+		"dict":  dict,
+		// A file that the page itself holds: what is shown once is nowhere to be fetched.
+		"datafile": func(text string) template.URL {
+			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))
+		},
+		"pretty": func(raw json.RawMessage) string {
+			var v any
+			if json.Unmarshal(raw, &v) != nil {
+				return string(raw)
+			}
+			b, err := json.MarshalIndent(v, "", "  ")
+			if err != nil {
+				return string(raw)
+			}
+			return string(b)
+		},
+	}
+}
+
+func number(n any) int64 {
+	switch n := n.(type) {
+	case int:
+		return int64(n)
+	case int64:
+		return n
+	}
+	return 0
+}
+
+// dict makes one value of several, for a part of a page.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("dict has a name without a value")
+	}
+	m := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict has a name that is no text")
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// ago says how long something is past, in the largest unit that fits.
+func (l lang) ago(t, now time.Time) string {
+	if t.IsZero() {
+		return l.text("never")
+	}
+	d := now.Sub(t)
+	switch {
+	case d < time.Minute:
+		return l.text("just now")
+	case d < time.Hour:
+		return l.count(int64(d/time.Minute), "%d minute ago", "%d minutes ago")
+	case d < 48*time.Hour:
+		return l.count(int64(d/time.Hour), "%d hour ago", "%d hours ago")
+	}
+	return l.count(int64(d/(24*time.Hour)), "%d day ago", "%d days ago")
+}
+
+// clock is a moment in the box's zone. Where there is JavaScript it is shown in the
+// zone of the phone (static/live.js).
+func (l lang) clock(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	if l == german {
+		return t.Local().Format("02.01.2006 15:04:05 MST")
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST")
+}
+
+// exponents are those of ISO 4217 that are not 2.
+var exponents = map[string]int{
+	"BHD": 3, "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "IQD": 3, "ISK": 0, "JOD": 3, "JPY": 0, "KMF": 0, "KRW": 0, "KWD": 3, "LYD": 3, "OMR": 3,
+	"PYG": 0, "RWF": 0, "TND": 3, "UGX": 0, "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+}
+
+// money writes minor units as people write them.
+func (l lang) money(minor int64, currency string) string {
+	exp, known := exponents[currency]
+	if !known {
+		exp = 2
+	}
+	point, group := ".", ","
+	if l == german {
+		point, group = ",", "."
+	}
+	digits := new(big.Int).Abs(big.NewInt(minor)).String()
+	for len(digits) <= exp {
+		digits = "0" + digits
+	}
+	whole, part := digits[:len(digits)-exp], digits[len(digits)-exp:]
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + group + whole[i:]
+	}
+	text := whole
+	if exp > 0 {
+		text += point + part
+	}
+	if minor < 0 {
+		text = "−" + text
+	}
+	return strings.TrimSpace(text + " " + currency)
+}
+
+// word translates a state of the API. One that has no word yet is shown as it is.
+func (l lang) word(state string) string {
+	if w, ok := words[state]; ok {
+		return l.text(w)
+	}
+	return state
+}
+
+// words are the states of the API as people read them.
+var words = map[string]string{
+	"online": "online", "offline": "offline", "disabled": "disabled", "unknown": "unknown",
+	"active": "key in use", "unverified": "key not checked yet", "pending": "key waits for OpenFiskal", "refused": "key refused", "missing": "no key",
+	"waiting": "waiting", "confirmed": "confirmed", "quarantined": "in quarantine", "resolved": "decided by a person",
+	"idle": "up to date", "retrying": "tried again", "blocked": "blocked",
+	"up": "connected", "down": "no connection",
+	"succeeded": "signed", "failed": "not signed",
+	"pump": "pump", "charger": "charger", "kiosk": "kiosk",
+	"owner": "owner", "technician": "technician", "auditor": "auditor",
+	"retry": "try again", "resolve": "it is at OpenFiskal already", "discard": "give it up",
+	"accepted": "OpenFiskal takes it", "no_fiscal_unit": "its fiscal unit is not active yet", "sealed": "it cannot be opened here",
+}
+
+// icon is one of a few pictures, drawn for 24 × 24.
+func icon(name string) template.HTML {
+	return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">` + icons[name] + `</svg>`) //nolint: our own text
+}
+
+var icons = map[string]string{
+	"overview":   `<path d="M3 12 12 4l9 8M6 10v10h12V10"/>`,
+	"devices":    `<rect x="4" y="3" width="10" height="18" rx="1.5"/><path d="M7 7h4M14 10h2.5a1.5 1.5 0 0 1 1.5 1.5V16a1.5 1.5 0 0 0 3 0V8l-3-3"/>`,
+	"sales":      `<path d="M6 3h12v18l-3-2-3 2-3-2-3 2zM9 8h6M9 12h6"/>`,
+	"quarantine": `<path d="M12 3 22 20H2zM12 10v4M12 17.2v.1"/>`,
+	"more":       `<path d="M4 7h16M4 12h16M4 17h16"/>`,
+	"good":       `<circle cx="12" cy="12" r="9"/><path d="m8 12.5 3 3 5-6"/>`,
+	"notice":     `<circle cx="12" cy="12" r="9"/><path d="M12 11v5M12 7.8v.1"/>`,
+	"bad":        `<path d="M12 3 22 20H2zM12 10v4M12 17.2v.1"/>`,
+	"link":       `<path d="M4 9a12 12 0 0 1 16 0M7 12.5a7.5 7.5 0 0 1 10 0M10 16a3 3 0 0 1 4 0M12 19.2v.1"/>`,
+	"clock":      `<circle cx="12" cy="12" r="9"/><path d="M12 7v5l3.5 2"/>`,
+	"key":        `<circle cx="8" cy="15" r="4"/><path d="m11 12 8-8M16 7l3 3"/>`,
+	"person":     `<circle cx="12" cy="8" r="4"/><path d="M4 21c1-5 4-7 8-7s7 2 8 7"/>`,
+	"doctor":     `<path d="M4 12h4l2-6 4 12 2-6h4"/>`,
+	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
+	"add":        `<path d="M12 5v14M5 12h14"/>`,
+}

@@ -1,0 +1,63 @@
+// What the pages do better with JavaScript, and do without: they change by
+// themselves, show times in the zone of the phone, and scan a key.
+"use strict";
+(() => {
+  const times = (root) => {
+    for (const t of root.querySelectorAll("time[datetime]")) {
+      const d = new Date(t.dateTime);
+      if (isNaN(d)) continue;
+      const full = d.toLocaleString(document.documentElement.lang, {dateStyle: "medium", timeStyle: "medium"});
+      if (t.dataset.ago === undefined) t.textContent = full;
+      else t.title = full;
+    }
+  };
+  times(document);
+
+  // Parts with data-live are taken from the page as it is now. What somebody is
+  // filling in is left alone.
+  let busy = false, again = false;
+  const refresh = async () => {
+    if (busy) { again = true; return; }
+    busy = true;
+    try {
+      const answer = await fetch(location.href, {headers: {Accept: "text/html"}});
+      if (answer.redirected) { location.reload(); return; }
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const old of document.querySelectorAll("[data-live]")) {
+        const now = page.getElementById(old.id);
+        if (!now || old.contains(document.activeElement) && document.activeElement.matches("input,select,textarea")) continue;
+        times(now);
+        if (now.innerHTML !== old.innerHTML) old.replaceChildren(...now.childNodes);
+        old.className = now.className;
+      }
+    } catch { /* the line is down; the stream says when it is back */ }
+    finally { busy = false; if (again) { again = false; refresh(); } }
+  };
+  if (document.body.dataset.follow !== undefined) {
+    const lost = document.getElementById("lost");
+    const events = new EventSource("/live");
+    let first = true;
+    events.addEventListener("changed", refresh);
+    events.onopen = () => { lost.hidden = true; if (!first) refresh(); first = false; };
+    events.onerror = () => { lost.hidden = false; };
+    setInterval(refresh, 60000); // what only time changes
+  }
+
+  for (const button of document.querySelectorAll("[data-scan]")) {
+    if (!("BarcodeDetector" in window)) continue;
+    const input = document.getElementById(button.dataset.scan);
+    const picture = Object.assign(document.createElement("input"), {type: "file", accept: "image/*", capture: "environment"});
+    button.hidden = false;
+    button.addEventListener("click", () => picture.click());
+    picture.addEventListener("change", async () => {
+      const found = await new BarcodeDetector({formats: ["qr_code"]}).detect(await createImageBitmap(picture.files[0])).catch(() => []);
+      if (found.length) input.value = found[0].rawValue.trim();
+      else button.textContent = button.dataset.none;
+    });
+  }
+  for (const button of document.querySelectorAll("[data-print]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => print());
+  }
+})();

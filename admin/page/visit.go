@@ -1,0 +1,128 @@
+package page
+
+import (
+	"bytes"
+	"errors"
+	"html/template"
+	"net"
+	"net/http"
+
+	"edgegw/admin"
+	"edgegw/card"
+	"edgegw/secret"
+)
+
+// visit is one request: who asks, in which language.
+type visit struct {
+	site   *Site
+	w      http.ResponseWriter
+	r      *http.Request
+	lang   lang
+	person *admin.Person // nil: nobody has logged in
+	hidden secret.Text   // came with the form; no page shows it
+}
+
+// view is what every page gets beside its own content.
+type view struct {
+	Lang    lang
+	Title   string
+	At      string // the entry of the menu that this page belongs to
+	Person  *admin.Person
+	Status  *admin.Status // for the header; nil before the login
+	Content any
+	Version string
+	Path    string
+	Live    bool // parts of it change by themselves
+	Refusal *admin.Refusal
+	Once    bool // it shows a secret, this once: nothing in it may be altered
+}
+
+// entry is one of the menu.
+type entry struct{ Name, To, Text string }
+
+// Further are the entries that a phone has behind "More".
+func (v view) Further() []entry {
+	return nil
+}
+
+// May reports whether the person may change things.
+func (v view) May() bool { return v.Person != nil && v.Person.Role != admin.RoleAuditor }
+
+// Owner reports whether the person may do everything.
+func (v view) Owner() bool { return v.Person != nil && v.Person.Role == admin.RoleOwner }
+
+func (v *visit) t(text string, args ...any) string { return v.lang.text(text, args...) }
+
+// by is the person behind a change, for the audit trail.
+func (v *visit) by() string { return "person:" + v.person.Name }
+
+// show renders a page. It is rendered whole first: half a page with a status of 200
+// would pass for a page.
+func (v *visit) show(name string, page view) error { return v.showAs(http.StatusOK, name, page) }
+
+func (v *visit) showAs(status int, name string, page view) error {
+	page.Lang, page.Person, page.Version, page.Path = v.lang, v.person, v.site.Version, v.r.URL.Path
+	if v.person != nil && page.Status == nil {
+		st, err := v.site.Backend.Status(v.r.Context())
+		if err != nil {
+			return err
+		}
+		page.Status = &st
+	}
+	var out bytes.Buffer
+	if err := v.site.views[v.lang][name].ExecuteTemplate(&out, "layout", page); err != nil {
+		return err
+	}
+	text := v.hide(out.Bytes())
+	if !page.Once && card.Seen(text) {
+		text = []byte(card.Mask(string(text)))
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(text) // whoever asked is gone: nothing to tell him
+	return nil
+}
+
+// hide takes the secret of a form out of a page, should a text of somebody else have
+// quoted it.
+func (v *visit) hide(text []byte) []byte {
+	const least = 4 // shorter than any key, and so short that it would hit ordinary words
+	s := string(v.hidden.Reveal())
+	if len(s) < least {
+		return text
+	}
+	return bytes.ReplaceAll(bytes.ReplaceAll(text, []byte(s), []byte(secret.Redacted)), []byte(template.HTMLEscapeString(s)), []byte(secret.Redacted))
+}
+
+// fault shows what a person can mend, and logs what he cannot.
+func (v *visit) fault(err error) {
+	var refusal *admin.Refusal
+	if errors.As(err, &refusal) {
+		v.refuse(admin.StatusOf(refusal), refusal)
+		return
+	}
+	v.site.Log.Error("a page could not be shown", "path", v.r.URL.Path, "cause", err)
+	v.refuse(http.StatusInternalServerError, &admin.Refusal{Code: "internal", Message: v.t("The gateway could not do that."), Remedy: v.t("Try again. If it lasts, look into the gateway's log.")})
+}
+
+func (v *visit) refuse(status int, f *admin.Refusal) {
+	if err := v.showAs(status, "refusal", view{Title: v.t("Not done"), Refusal: f}); err != nil {
+		v.site.Log.Error("a page could not be shown", "path", v.r.URL.Path, "cause", err)
+		http.Error(v.w, f.Error(), status)
+	}
+}
+
+// from is the address of the browser.
+func (v *visit) from() string {
+	host, _, err := net.SplitHostPort(v.r.RemoteAddr)
+	if err != nil {
+		return v.r.RemoteAddr
+	}
+	return host
+}
+
+// seeOther sends the browser on after a change, so that reloading does not repeat it.
+func (v *visit) seeOther(to string) error {
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	return nil
+}
