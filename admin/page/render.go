@@ -41,15 +41,16 @@ func parse(now func() time.Time) (map[lang]views, error) {
 
 func funcs(l lang, now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"t":     func(text string, args ...any) string { return l.text(text, args...) },
-		"count": func(n any, one, many string) string { return l.count(number(n), one, many) },
-		"ago":   func(t time.Time) string { return l.ago(t, now()) },
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"clock": l.clock,
-		"money": l.money,
-		"word":  l.word,
-		"icon":  icon,
-		"dict":  dict,
+		"t":       func(text string, args ...any) string { return l.text(text, args...) },
+		"count":   func(n any, one, many string) string { return l.count(number(n), one, many) },
+		"ago":     func(t time.Time) string { return l.ago(t, now()) },
+		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock":   l.clock,
+		"money":   l.money,
+		"word":    l.word,
+		"icon":    icon,
+		"inwords": l.condition,
+		"dict":    dict,
 		// A file that the page itself holds: what is shown once is nowhere to be fetched.
 		"datafile": func(text string) template.URL {
 			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))

@@ -3,9 +3,33 @@ package page
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// Every condition of docs/conditions.md is in German, and no other.
+func TestEveryConditionIsInGerman(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/conditions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(doc), -1) {
+		listed[m[1]] = true
+		if c := conditionsInGerman[m[1]]; c[0] == "" || c[1] == "" {
+			t.Errorf("%s is not in German", m[1])
+		}
+	}
+	for code := range conditionsInGerman {
+		if !listed[code] {
+			t.Errorf("%s is no condition", code)
+		}
+	}
+	if len(listed) < 30 {
+		t.Errorf("docs/conditions.md lists %d conditions", len(listed))
+	}
+}
 
 // sources are the texts of this package's own files.
 func sources(t *testing.T) (all []string) {

@@ -37,6 +37,7 @@ var inGerman = map[string]string{
 	"No way to OpenFiskal: %d sales wait on this box.": "Kein Weg zu OpenFiskal: %d Verkäufe warten auf diesem Gerät.",
 	"There is no device yet.":                          "Es gibt noch kein Gerät.",
 	"To do":                                            "Zu tun",
+	"In the gateway's own words":                       "In den eigenen Worten des Gateways",
 	"Worth knowing":                                    "Gut zu wissen",
 	"Sales on this box":                                "Verkäufe auf diesem Gerät",
 	"receipts on their way":                            "Belege unterwegs",

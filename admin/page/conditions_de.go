@@ -1,0 +1,62 @@
+package page
+
+import "edgegw/health"
+
+// inWords is a condition as a person reads it. Beneath is the gateway's own wording
+// where that says more: in another language only what its code says is translated.
+type inWords struct {
+	health.Condition
+	Beneath string
+}
+
+// condition puts a condition into the language of the page.
+func (l lang) condition(c health.Condition) inWords {
+	german, ok := conditionsInGerman[c.Code]
+	if l == english || !ok {
+		return inWords{Condition: c}
+	}
+	w := inWords{c, c.Title + ". " + c.Remedy}
+	w.Title, w.Remedy = german[0], german[1]
+	return w
+}
+
+// conditionsInGerman are what holds and what to do, by the code.
+var conditionsInGerman = map[string][2]string{
+	"key_missing":          {"Der Schlüssel der Kasse fehlt noch", "Geben Sie ihn ein: Gerät öffnen, „Schlüssel eingeben“. Verkäufe warten so lange auf diesem Gateway."},
+	"key_refused":          {"OpenFiskal lehnt den Schlüssel der Kasse ab", "Lassen Sie sich einen neuen geben und geben Sie ihn ein. Der alte wird alle 15 Minuten wieder versucht."},
+	"key_sealed":           {"Der Schlüssel der Kasse lässt sich nicht öffnen", "Stellen Sie den richtigen Schlüssel-Schlüssel (vault.kek) wieder her und starten Sie neu, oder geben Sie den Schlüssel der Kasse neu ein."},
+	"key_pending":          {"Ein neuer Schlüssel wartet auf OpenFiskal", "Er wird jede Minute geprüft und von selbst benutzt. „OpenFiskal nach dem Schlüssel fragen“ zeigt, was es antwortet."},
+	"key_request_lost":     {"Die Antwort auf einen neuen Schlüssel ging verloren", "Lassen Sie noch einmal einen neuen Schlüssel machen."},
+	"register_unknown":     {"OpenFiskal kennt die Kasse nicht", "Fragen Sie, ob sie archiviert wurde. Alle 5 Minuten wird es wieder versucht."},
+	"misconfigured":        {"Dort antwortet nicht OpenFiskal", "Prüfen Sie openfiskal.base_url."},
+	"queue_waits":          {"OpenFiskal ist seit mehr als 5 Minuten gestört", "Zunächst nichts: Es wird von selbst weiter versucht. Hält es an, nennen Sie dem Support von OpenFiskal die Anfrage-Id."},
+	"in_doubt":             {"Seit mehr als 5 Minuten ist unklar, ob eine Anfrage ausgeführt wurde", "Zunächst nichts: Vor dem nächsten Senden wird nachgesehen. Hält es an, nennen Sie dem Support von OpenFiskal die Anfrage-Id."},
+	"queue_blocked":        {"Ein Verkauf in Quarantäne hält die Warteschlange auf", "Entscheiden Sie ihn unter „Quarantäne“."},
+	"sale_quarantined":     {"Verkäufe sind in Quarantäne", "Entscheiden Sie sie unter „Quarantäne“. Die Warteschlange geht hinter ihnen weiter."},
+	"queue_unreadable":     {"Die Warteschlange ist nicht zu lesen", "Heben Sie eine Kopie des Datenverzeichnisses auf und rufen Sie den Support."},
+	"messages_refused":     {"Meldungen eines Geräts konnten keine Verkäufe werden", "Sehen Sie sie unter „Quarantäne“ an. Sie sind Byte für Byte aufgehoben und werden nicht gesendet."},
+	"seq_gap":              {"Ein Gerät hat Ereignisse gezählt, die es nie gemeldet hat", "Vergleichen Sie mit den Aufzeichnungen des Geräts. Danach: edgegw device forget-gaps GERÄT"},
+	"card_data":            {"Ein Gerät hat gesendet, was wie eine Kartennummer aussieht", "Seine Firmware darf nur die letzten vier Ziffern senden. Sagen Sie es dem, der am Standort für Kartendaten zuständig ist. Danach: edgegw device forget-cards GERÄT"},
+	"device_fight":         {"Zwei Verbindungen nehmen einander den Namen eines Geräts weg", "Geben Sie dem zweiten Gerät einen eigenen Namen. Gibt es kein zweites, wurde das Passwort kopiert: Machen Sie ein neues."},
+	"uplink_down":          {"Kein Weg zu OpenFiskal", "Verkäufe werden weiter angenommen und warten hier. Prüfen Sie Netz, SIM-Karte, Firewall und Proxy."},
+	"signing_down":         {"OpenFiskal kann zurzeit nicht signieren", "Zunächst nichts: Es wird von selbst weiter versucht. Hält es an, fragen Sie den Support von OpenFiskal."},
+	"throttled":            {"OpenFiskal hat um weniger Anfragen gebeten", "Das gibt sich von selbst. Hält es an, lassen Sie die Grenze erhöhen oder senken Sie openfiskal.requests_per_second."},
+	"fiscal_pending":       {"Ein bestätigter Verkauf ist noch nicht signiert", "Es wird von selbst wieder gefragt. Hält es an, fragen Sie den Support von OpenFiskal."},
+	"storage_full":         {"Der Speicher ist voll: Es werden keine Verkäufe mehr angenommen", "Schaffen Sie Platz auf dem Datenträger des Datenverzeichnisses."},
+	"storage_failed":       {"Es lässt sich nicht mehr speichern: Es werden keine Verkäufe mehr angenommen", "Prüfen Sie den Datenträger des Datenverzeichnisses."},
+	"books_unbalanced":     {"Die Bücher gehen nicht auf", "Heben Sie eine Kopie des Datenverzeichnisses auf und rufen Sie den Support."},
+	"data_volatile":        {"Ein Neustart löscht die Daten", "Legen Sie data_dir auf dauerhaften Speicher."},
+	"kek_missing":          {"Der Schlüssel-Schlüssel fehlt: Nichts kann gesendet werden", "Geben Sie ihn in vault.kek_file oder vault.kek zurück. Verkäufe werden weiter angenommen."},
+	"topology_server_side": {"Ein Plattform-Schlüssel auf diesem Gerät öffnet alle Kassen der Organisation", "openfiskal.topology: device_direct, wenn ein gestohlenes Gerät nicht mehr öffnen soll als seine eigenen Kassen."},
+	"kek_self_made":        {"Der Schlüssel-Schlüssel liegt neben dem, was er schützt", "Geben Sie einen in vault.kek oder vault.kek_file, der anderswo aufbewahrt wird."},
+	"token_expiring":       {"Das Token eines Programms läuft ab", "Machen Sie ein neues: edgegw token add NAME --scope SCOPE"},
+	"login_failures":       {"Viele vergebliche Anmeldungen", "Finden Sie das Gerät an dieser Adresse. Ist es Ihres, machen Sie ein neues Passwort."},
+	"mqtt_plain":           {"Geräte dürfen sich ohne TLS verbinden", "Leeren Sie mqtt.plain_listen, sobald alle Geräte TLS können."},
+	"clock_unknown":        {"Die Uhr dieses Geräts kann nicht stimmen", "Geben Sie ihm einen Weg zu einem Zeitserver (NTP) und prüfen Sie die Batterie der Uhr."},
+	"clock_wrong":          {"Die Uhr dieses Geräts geht falsch; das Gateway rechnet mit einer besseren", "Geben Sie ihm einen Weg zu einem Zeitserver (NTP) und prüfen Sie die Batterie der Uhr."},
+	"clock_unsynchronised": {"Nichts hält die Uhr dieses Geräts richtig", "Geben Sie ihm einen Weg zu einem Zeitserver (NTP)."},
+	"certificate_files":    {"Das Zertifikat in mqtt.cert_file ist nicht zu gebrauchen; das vorige gilt noch", "Legen Sie wieder ein Zertifikat und seinen Schlüssel dorthin."},
+	"certificate_ending":   {"Das Zertifikat in mqtt.cert_file läuft ab", "Legen Sie ein neues und seinen Schlüssel dorthin. Ein Neustart ist nicht nötig."},
+	"certificate_renewal":  {"Das Zertifikat des Standorts ließ sich nicht erneuern", "Stellen Sie site-ca-key.pem aus einer Sicherung wieder her, oder prüfen Sie den Datenträger. Jede Stunde wird es wieder versucht."},
+	"site_ca_ending":       {"Die Zertifizierungsstelle des Standorts läuft ab", "Lesen Sie in der Dokumentation für Geräte nach, was dann zu tun ist."},
+}
