@@ -31,6 +31,7 @@ type memory struct {
 	filters []SaleFilter
 	set     []SetKey
 
+	code      string // claims the page
 	requested []string
 	broken    error
 
@@ -40,7 +41,7 @@ type memory struct {
 
 func (m *memory) Status(context.Context) (Status, error) {
 	return Status{Site: "Test", Running: true, Uplink: "up", Devices: len(m.devices),
-		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "t", Remedy: "r"}}}, m.broken
+		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "t", Remedy: "r"}}, Claim: Claim{Code: m.code}}, m.broken
 }
 
 func (m *memory) Devices(context.Context) ([]Device, error) {

@@ -28,6 +28,7 @@ type Backend interface {
 	Identities
 	Keys
 	TokenKeeper
+	PeopleKeeper
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
@@ -68,11 +69,13 @@ type Status struct {
 	UplinkWhy  string             `json:"uplink_reason,omitempty"`
 	OpenFiskal string             `json:"openfiskal"` // base URL
 	MQTT       []string           `json:"mqtt"`       // URLs devices can use
+	Page       []string           `json:"page"`       // URLs of the technicians' page
 	Devices    int                `json:"devices"`
 	Online     int                `json:"online"`
 	Totals     Totals             `json:"totals"`
 	Registers  []Register         `json:"registers"`
 	Conditions []health.Condition `json:"conditions"`
+	Claim      Claim              `json:"claim"`
 }
 
 // Totals counts sales: Accepted = Confirmed + Waiting + Quarantined + Resolved.

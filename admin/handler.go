@@ -38,6 +38,9 @@ import (
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
 //	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
 //	DELETE /api/v1/tokens/{id}         ends it
+//	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
+//	DELETE /api/v1/people/{name}       ends his access
+//	PUT    /api/v1/people/{name}/password   {"password"}
 //
 // A register key comes in the body, as register_key, and in no other place, and
 // no answer holds one. An error is {"code","message","remedy"}. Who may ask is
@@ -86,6 +89,10 @@ func (a api) routes() map[string]map[string]route {
 
 		"/tokens":         {http.MethodGet: {a.tokens, socketOnly}, http.MethodPost: {a.addToken, socketOnly}},
 		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly}},
+
+		"/people":                 {http.MethodGet: {a.people, socketOnly}, http.MethodPost: {a.addPerson, socketOnly}},
+		"/people/{name}":          {http.MethodDelete: {a.removePerson, socketOnly}},
+		"/people/{name}/password": {http.MethodPut: {a.setPassword, socketOnly}},
 	}
 }
 
@@ -123,6 +130,9 @@ func (a api) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s, err := a.b.Status(r.Context())
+	if _, remote := r.Context().Value(callerKey{}).(Caller); remote {
+		s.Claim.Code = "" // for those who can reach the box itself
+	}
 	reply(w, s, err, secret.Text{})
 }
 

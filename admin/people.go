@@ -2,37 +2,163 @@ package admin
 
 import (
 	"context"
+	"net/http"
+	"net/url"
 	"time"
 
+	"edgegw/sale"
 	"edgegw/secret"
 )
 
-// Role is what a person may do on the page.
-type Role string
-
-const (
-	RoleOwner      Role = "owner"      // everything
-	RoleTechnician Role = "technician" // devices, keys, quarantine, tests
-	RoleAuditor    Role = "auditor"    // reads
-)
+// PeopleKeeper is what can be done with those who use the page. No token opens any
+// of it.
+type PeopleKeeper interface {
+	People(ctx context.Context) ([]Person, error)
+	// AddPerson adds somebody. Without a password a PIN is made.
+	AddPerson(ctx context.Context, a AddPerson, by string) (AddedPerson, error)
+	// RemovePerson ends somebody's access at once.
+	RemovePerson(ctx context.Context, name, by string) error
+	// SetPassword gives somebody another password, and logs him out everywhere.
+	SetPassword(ctx context.Context, name string, password secret.Text, by string) error
+}
 
 // Person is somebody who may use the page.
 type Person struct {
 	Name      string    `json:"name"`
-	Role      Role      `json:"role"`
+	Role      sale.Role `json:"role"`
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
-	LastSeen  time.Time `json:"last_seen,omitzero"`
+	LastSeen  time.Time `json:"last_seen,omitzero"` // of the last login
 }
 
-// Door lets people in to the page. Refusals are *Refusal, in words for a person.
+// AddPerson asks for somebody.
+type AddPerson struct {
+	Name     string
+	Role     sale.Role
+	Password secret.Text   // empty: a PIN is made; an owner has a password
+	Lives    time.Duration // 0: without an end, of a PIN seven days
+}
+
+// AddedPerson is somebody who was just added.
+type AddedPerson struct {
+	Person
+	PIN string `json:"pin,omitempty"` // its one showing
+}
+
+// Door lets people in to the page. What a person can mend is a *Refusal.
 type Door interface {
 	// Claimed reports whether the site has an owner.
 	Claimed(ctx context.Context) (bool, error)
-	// Claim makes the first owner, with the one-time code of the console.
+	// Claim makes the first owner, with the one-time code, and logs him in.
 	Claim(ctx context.Context, code, name string, password secret.Text, from string) (session string, err error)
 	Login(ctx context.Context, name string, password secret.Text, from string) (session string, err error)
-	// Who is behind a session; a refusal with code "session" where nobody is.
+	// Who is behind a session; a refusal with CodeSession where nobody is.
 	Who(ctx context.Context, session string) (Person, error)
 	Logout(ctx context.Context, session string) error
+}
+
+// CodeSession is the code of a refusal where nobody has logged in.
+const CodeSession = "session"
+
+// Claim says how a site without an owner gets one.
+type Claim struct {
+	Claimed bool   `json:"claimed"`
+	Code    string `json:"code,omitempty"` // over the socket only, and only while it is needed
+}
+
+func (a api) people(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	all, err := a.b.People(r.Context())
+	if all == nil {
+		all = []Person{}
+	}
+	reply(w, all, err, secret.Text{})
+}
+
+// personBody is what the client writes.
+type personBody struct {
+	Name     string    `json:"name"`
+	Role     sale.Role `json:"role"`
+	Password string    `json:"password,omitempty"`
+	Seconds  int64     `json:"expires_seconds,omitempty"`
+}
+
+func (a api) addPerson(w http.ResponseWriter, r *http.Request) {
+	var b personBody
+	f := query(r)
+	if f == nil {
+		f = readBody(r, field{"name", "a string", &b.Name}, field{"role", "a string", &b.Role}, field{"password", "a string", &b.Password}, field{"expires_seconds", "a whole number", &b.Seconds})
+	}
+	if f == nil && (b.Seconds < 0 || b.Seconds > int64(longestLife/time.Second)) {
+		f = invalid("a person's time ends after ten years at the most", "Give less.")
+	}
+	password := secret.FromString(b.Password)
+	if f != nil {
+		fail(w, f, password)
+		return
+	}
+	added, err := a.b.AddPerson(r.Context(), AddPerson{Name: b.Name, Role: b.Role, Password: password, Lives: time.Duration(b.Seconds) * time.Second}, by(r))
+	if err == nil {
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	reply(w, added, err, password)
+}
+
+const longestLife = 10 * 365 * 24 * time.Hour
+
+func (a api) removePerson(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	if err := a.b.RemovePerson(r.Context(), r.PathValue("name"), by(r)); err != nil {
+		fail(w, err, secret.Text{})
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (a api) setPassword(w http.ResponseWriter, r *http.Request) {
+	text := ""
+	f := query(r)
+	if f == nil {
+		f = readBody(r, field{"password", "a string", &text})
+	}
+	password := secret.FromString(text)
+	if f != nil {
+		fail(w, f, password)
+		return
+	}
+	if err := a.b.SetPassword(r.Context(), r.PathValue("name"), password, by(r)); err != nil {
+		fail(w, err, password)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// People lists those who may use the page.
+func (c *Client) People(ctx context.Context) (out []Person, err error) {
+	return out, c.do(ctx, http.MethodGet, "/people", nil, "", &out)
+}
+
+// AddPerson adds somebody.
+func (c *Client) AddPerson(ctx context.Context, a AddPerson, by string) (out AddedPerson, err error) {
+	body := personBody{a.Name, a.Role, string(a.Password.Reveal()), int64(a.Lives / time.Second)}
+	return out, c.do(ctx, http.MethodPost, "/people", body, by, &out)
+}
+
+// RemovePerson removes somebody.
+func (c *Client) RemovePerson(ctx context.Context, name, by string) error {
+	return c.do(ctx, http.MethodDelete, "/people/"+url.PathEscape(name), nil, by, nil)
+}
+
+// SetPassword gives somebody another password.
+func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text, by string) error {
+	body := struct {
+		Password string `json:"password"`
+	}{string(password.Reveal())}
+	return c.do(ctx, http.MethodPut, "/people/"+url.PathEscape(name)+"/password", body, by, nil)
 }

@@ -115,8 +115,8 @@ var statuses = map[string]int{
 	"invalid": http.StatusBadRequest, "not_found": http.StatusNotFound, "exists": http.StatusConflict,
 	"conflict": http.StatusConflict, "ambiguous": http.StatusConflict, "too_large": http.StatusRequestEntityTooLarge,
 	"media_type": http.StatusUnsupportedMediaType, "method": http.StatusMethodNotAllowed,
-	"not_ready": http.StatusServiceUnavailable,
-	CodeToken:   http.StatusUnauthorized, "scope": http.StatusForbidden, CodeTLSRequired: http.StatusForbidden,
+	"not_ready": http.StatusServiceUnavailable, "login": http.StatusUnauthorized, CodeSession: http.StatusUnauthorized,
+	CodeToken: http.StatusUnauthorized, "scope": http.StatusForbidden, CodeTLSRequired: http.StatusForbidden,
 	CodeCrossOrigin: http.StatusForbidden, CodeTooMany: http.StatusTooManyRequests,
 }
 
@@ -150,6 +150,9 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	p := plain(s)
 	if p.MQTT == nil {
 		p.MQTT = []string{}
+	}
+	if p.Page == nil {
+		p.Page = []string{}
 	}
 	if p.Registers == nil {
 		p.Registers = []Register{}

@@ -114,7 +114,7 @@ var known = []key{
 		field: func(c *Config) any { return &c.OpenFiskal.Organization }},
 	{path: "http.listen", kind: listenOrOff, def: "127.0.0.1:8080", doc: "address of the technicians' page, API, health and metrics; empty is off",
 		field: func(c *Config) any { return &c.HTTP.Listen }},
-	{path: "http.tls_listen", kind: listenOrOff, doc: "address of the API and metrics with TLS, for programs with a token; its certificate is that of mqtt.tls_listen; empty is off",
+	{path: "http.tls_listen", kind: listenOrOff, doc: "address of the technicians' page, and of the API and metrics for programs with a token, with TLS; its certificate is that of mqtt.tls_listen; empty is off",
 		field: func(c *Config) any { return &c.HTTP.TLSListen }},
 	{path: "vault.kek", kind: kek, defDoc: "made at first start", doc: "key-encryption key: 32 bytes in hex or base64; best given by the environment", secret: true,
 		field: func(c *Config) any { return &c.Vault.KEK }},

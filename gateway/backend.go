@@ -139,7 +139,7 @@ func (k *control) status(ctx context.Context, queues []store.Queue) (admin.Statu
 func (k *control) look(ctx context.Context, queues []store.Queue) (admin.Status, *siteFacts, error) {
 	facts := k.siteFacts()
 	s := admin.Status{Site: k.config.Site.Name, Version: k.options.Version, Running: k.running != nil, Since: k.since,
-		OpenFiskal: k.config.OpenFiskal.BaseURL, MQTT: k.mqttURLs(), Uplink: "unknown", Registers: []admin.Register{}, Conditions: []health.Condition{}}
+		OpenFiskal: k.config.OpenFiskal.BaseURL, MQTT: k.mqttURLs(), Uplink: "unknown", Claim: k.claim(), Page: k.pageURLs(), Registers: []admin.Register{}, Conditions: []health.Condition{}}
 	if err := k.countMail(ctx, &s); err != nil {
 		return s, facts, err
 	}

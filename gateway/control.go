@@ -15,6 +15,7 @@ import (
 	"edgegw/config"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
+	"edgegw/people"
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/siteca"
@@ -39,6 +40,7 @@ type control struct {
 	ring      *devicekeys.Ring
 	kek       atomic.Pointer[kekState]
 	tokens    *tokens.Set
+	people    *people.Book
 	authority *siteca.Authority
 	files     *siteca.Files // the operator's certificate, nil without one
 	fiscal    *fiscal.Client

@@ -27,6 +27,7 @@ import (
 	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/fiscal"
+	"edgegw/people"
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/siteca"
@@ -53,12 +54,14 @@ type Gateway struct {
 	keys      keyWatch
 	cards     cardWatch
 	accepting *acceptance
-	local     net.Listener // the commands' socket
-	page      net.Listener // http.listen, nil if off
-	pageTLS   net.Listener // http.tls_listen, nil if off
-	pageConf  *tls.Config  // how that one is served
-	door      *door        // of both
-	scrape    http.Handler // the metrics
+	local     net.Listener  // the commands' socket
+	page      net.Listener  // http.listen, nil if off
+	pageTLS   net.Listener  // http.tls_listen, nil if off
+	pageConf  *tls.Config   // how that one is served
+	door      *door         // of both
+	scrape    http.Handler  // the metrics
+	browsers  http.Handler  // the technicians' page
+	ending    chan struct{} // closed when the gateway ends, for those who wait for news
 	run       sync.Once
 }
 
@@ -111,6 +114,9 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 		return nil, err
 	}
 	if k.tokens, err = tokens.Open(ctx, k.db); err != nil {
+		return nil, err
+	}
+	if k.people, err = people.Open(ctx, k.db); err != nil {
 		return nil, err
 	}
 	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts, Now: k.clock.Now}); err != nil {
@@ -289,6 +295,10 @@ func (g *Gateway) bind() error {
 		return err
 	}
 	g.scrape = g.metrics()
+	g.ending = make(chan struct{})
+	if g.browsers, err = g.pages(); err != nil {
+		return err
+	}
 	g.local, err = g.listenSocket()
 	return err
 }

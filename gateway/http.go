@@ -75,8 +75,8 @@ func (g *Gateway) serveSocket(ctx context.Context) error {
 	return serve(ctx, newServer(mux, g.log), g.local)
 }
 
-// serveHTTP serves http.listen, which has no TLS. On loopback that is the API
-// with a token, and metrics without one. Where others can reach it no key may
+// serveHTTP serves http.listen, which has no TLS. On loopback that is the page, the
+// API with a token, and metrics without one. Where others can reach it no key may
 // come, so there is no API; the metrics hold none, and take a token (CONTRACT.md
 // ruling 15).
 func (g *Gateway) serveHTTP(ctx context.Context) error {
@@ -89,14 +89,17 @@ func (g *Gateway) serveHTTP(ctx context.Context) error {
 	if onLoopback(g.page.Addr()) {
 		mux.Handle("/api/", remote)
 		mux.Handle("GET "+admin.MetricsPath, forThisMachine(g.scrape, remote))
+		mux.Handle("/", forThisMachine(g.browsers, remote))
 	} else {
+		mux.HandleFunc("/", g.toTLS)
 		mux.HandleFunc("/api/", needsTLS)
 		mux.Handle("GET "+admin.MetricsPath, remote)
 	}
 	return g.serveNetwork(ctx, g.page, mux, nil)
 }
 
-// serveHTTPS serves http.tls_listen: the API and the metrics, with a token.
+// serveHTTPS serves http.tls_listen: the page, and with a token the API and the
+// metrics.
 func (g *Gateway) serveHTTPS(ctx context.Context) error {
 	if g.pageTLS == nil {
 		<-ctx.Done()
@@ -106,6 +109,7 @@ func (g *Gateway) serveHTTPS(ctx context.Context) error {
 	mux := newPage()
 	mux.Handle("/api/", remote)
 	mux.Handle("GET "+admin.MetricsPath, remote)
+	mux.Handle("/", g.browsers)
 	return g.serveNetwork(ctx, g.pageTLS, mux, g.pageConf)
 }
 

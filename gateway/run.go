@@ -63,6 +63,9 @@ func (g *Gateway) serve(ctx context.Context) error {
 			}
 		}()
 	}
+	if c := g.claim(); !c.Claimed && (g.page != nil || g.pageTLS != nil) {
+		g.log.Info("nobody owns the technicians' page yet: open it and claim it with this code", "code", c.Code)
+	}
 	g.log.Info("the gateway runs", "site", g.config.Site.Name, "mqtt", g.MQTTURL(), "openfiskal", g.config.OpenFiskal.BaseURL, "version", g.options.Version)
 	var cause error
 	select {
@@ -72,6 +75,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		cause = g.db.Cause()
 	}
 	g.log.Info("the gateway ends", "cause", cause)
+	close(g.ending)
 	for i := len(stages) - 1; i >= 0; i-- {
 		stages[i].end()
 		<-stages[i].done

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/sale"
 )
 
 //go:embed templates static
@@ -166,7 +167,7 @@ func (s *Site) admit(v *visit, n need) bool {
 	case v.person == nil:
 		s.sendToLogin(v)
 		return false
-	case n == worker && p.Role == admin.RoleAuditor, n == owner && p.Role != admin.RoleOwner:
+	case n == worker && p.Role == sale.RoleAuditor, n == owner && p.Role != sale.RoleOwner:
 		v.refuse(http.StatusForbidden, &admin.Refusal{Code: "role", Message: v.t("Your role does not allow that."), Remedy: v.t("Ask the owner of this site.")})
 		return false
 	}

@@ -189,8 +189,8 @@ func (p *people) Login(_ context.Context, name string, password secret.Text, _ s
 }
 
 func (p *people) Who(_ context.Context, session string) (admin.Person, error) {
-	switch r := admin.Role(session); r {
-	case admin.RoleOwner, admin.RoleTechnician, admin.RoleAuditor:
+	switch r := sale.Role(session); r {
+	case sale.RoleOwner, sale.RoleTechnician, sale.RoleAuditor:
 		return admin.Person{Name: "anna-" + session, Role: r}, nil
 	}
 	return admin.Person{}, &admin.Refusal{Code: "session", Message: "nobody"}
@@ -331,7 +331,7 @@ func TestEveryPage(t *testing.T) {
 	for pattern, rt := range newBrowser(t, "").site.routes() {
 		method, all := paths(pattern)
 		for _, path := range all {
-			for _, role := range []admin.Role{"", admin.RoleOwner, admin.RoleTechnician, admin.RoleAuditor} {
+			for _, role := range []sale.Role{"", sale.RoleOwner, sale.RoleTechnician, sale.RoleAuditor} {
 				if method != http.MethodGet || path == "/live" || path == "/site-ca.pem" {
 					continue
 				}
@@ -343,7 +343,7 @@ func TestEveryPage(t *testing.T) {
 					switch {
 					case role == "" && rt.need != anybody, role != "" && path == "/login", path == "/claim":
 						want = http.StatusSeeOther
-					case role == admin.RoleAuditor && rt.need == worker, role != admin.RoleOwner && rt.need == owner:
+					case role == sale.RoleAuditor && rt.need == worker, role != sale.RoleOwner && rt.need == owner:
 						want = http.StatusForbidden
 					}
 					text := w.Body.String()

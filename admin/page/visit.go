@@ -9,6 +9,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/card"
+	"edgegw/sale"
 	"edgegw/secret"
 )
 
@@ -46,10 +47,10 @@ func (v view) Further() []entry {
 }
 
 // May reports whether the person may change things.
-func (v view) May() bool { return v.Person != nil && v.Person.Role != admin.RoleAuditor }
+func (v view) May() bool { return v.Person != nil && v.Person.Role != sale.RoleAuditor }
 
 // Owner reports whether the person may do everything.
-func (v view) Owner() bool { return v.Person != nil && v.Person.Role == admin.RoleOwner }
+func (v view) Owner() bool { return v.Person != nil && v.Person.Role == sale.RoleOwner }
 
 func (v *visit) t(text string, args ...any) string { return v.lang.text(text, args...) }
 

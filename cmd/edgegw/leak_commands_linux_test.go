@@ -45,6 +45,10 @@ var leakCommands = map[string][][]string{
 	"token add":           {{"token", "add", "scraper", "--scope", "metrics", "--expires", "90d"}, {"token", "add", "back-office", "--scope", "read"}},
 	"token list":          {{"token", "list"}, {"token", "list", "--json"}},
 	"token remove":        {{"token", "remove", "NOTTHERE"}},
+	"person add":          {{"person", "add", "bert", "--role", "auditor", "--password-stdin"}, {"person", "add", "Bert", "--role", "owner"}},
+	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
+	"person remove":       {{"person", "remove", "nobody"}},
+	"person password":     {{"person", "password", "nobody", "--password-stdin"}},
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
 
 	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}},

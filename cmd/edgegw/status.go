@@ -68,6 +68,7 @@ func (a *app) printStatus(s admin.Status) {
 	t := s.Totals
 	table(a.out, []string{"site", s.Site}, []string{"gateway", gateway}, []string{"uplink", uplink},
 		[]string{"OpenFiskal", s.OpenFiskal}, []string{"MQTT", dash(strings.Join(s.MQTT, ", "))},
+		[]string{"page", a.page(s)},
 		[]string{"devices", fmt.Sprintf("%d, of which %d online", s.Devices, s.Online)},
 		[]string{"sales", fmt.Sprintf("%d accepted = %d confirmed + %d waiting + %d quarantined + %d resolved",
 			t.Accepted, t.Confirmed, t.Waiting, t.Quarantined, t.Resolved)},
@@ -83,6 +84,18 @@ func (a *app) printStatus(s admin.Status) {
 		}
 		fmt.Fprintf(a.out, "\n%s: %s (since %s)\n  %s\n", mark, clean(c.Title), a.when(c.Since), clean(c.Remedy))
 	}
+}
+
+// page says where the technicians' page is, and how one gets in the first time.
+func (a *app) page(s admin.Status) string {
+	where := dash(strings.Join(s.Page, ", "))
+	switch {
+	case len(s.Page) == 0 || s.Claim.Claimed:
+		return where
+	case s.Claim.Code == "":
+		return where + "; nobody owns it yet"
+	}
+	return where + "; nobody owns it yet, claim it with the code " + s.Claim.Code
 }
 
 // printRegisters shows the queues where something waits or has failed; the idle

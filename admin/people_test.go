@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+func (m *memory) People(context.Context) ([]Person, error) {
+	return []Person{{Name: "anna", Role: sale.RoleOwner}}, m.broken
+}
+
+func (m *memory) AddPerson(_ context.Context, a AddPerson, by string) (AddedPerson, error) {
+	m.who = append(m.who, by)
+	if a.Name == "anna" {
+		return AddedPerson{}, &Refusal{Code: "exists", Message: "she is there; you gave " + string(a.Password.Reveal())}
+	}
+	return AddedPerson{Person: Person{Name: a.Name, Role: a.Role}, PIN: "0123456789"}, nil
+}
+
+func (m *memory) RemovePerson(_ context.Context, _, by string) error {
+	m.who = append(m.who, by)
+	return nil
+}
+
+func (m *memory) SetPassword(_ context.Context, name string, _ secret.Text, by string) error {
+	m.who = append(m.who, by)
+	if name != "anna" {
+		return &Refusal{Code: "not_found", Message: "nobody"}
+	}
+	return nil
+}
+
+func TestPeopleOverTheSocket(t *testing.T) {
+	m, path, said := serve(t)
+	c := dial(t, path)
+	ctx := t.Context()
+	if all, err := c.People(ctx); err != nil || len(all) != 1 || all[0].Role != sale.RoleOwner {
+		t.Errorf("%+v, %v", all, err)
+	}
+	made, err := c.AddPerson(ctx, AddPerson{Name: "tom", Role: sale.RoleTechnician, Lives: time.Hour}, "root")
+	if err != nil || made.PIN != "0123456789" || made.Role != sale.RoleTechnician {
+		t.Errorf("%+v, %v", made, err)
+	}
+	if _, err := c.AddPerson(ctx, AddPerson{Name: "anna", Role: sale.RoleOwner, Password: secretText("blue lorry")}, "root"); refusalCode(err) != "exists" || strings.Contains(err.Error(), "lorry") {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.AddPerson(ctx, AddPerson{Name: "tom", Role: sale.RoleAuditor, Lives: 20 * 365 * 24 * time.Hour}, "root"); refusalCode(err) != "invalid" {
+		t.Errorf("twenty years: %v", err)
+	}
+	if err := c.SetPassword(ctx, "anna", secretText("green lorry"), "root"); err != nil {
+		t.Error(err)
+	}
+	if err := c.SetPassword(ctx, "no/body", secretText("green lorry"), "root"); refusalCode(err) != "not_found" {
+		t.Errorf("%v", err)
+	}
+	if err := c.RemovePerson(ctx, "tom", "root"); err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(m.who, []string{"root", "root", "root", "root", "root"}) || strings.Contains(said.String(), "lorry") {
+		t.Errorf("by %v; the server said %s", m.who, said)
+	}
+}
+
+// Whoever has a token does not learn what claims the page.
+func TestTheClaimIsForTheBox(t *testing.T) {
+	m, path, _ := serve(t)
+	m.code = "AAAA-BBBB-CCCC-DDDD"
+	if st, err := dial(t, path).Status(t.Context()); err != nil || st.Claim.Code != m.code {
+		t.Errorf("over the socket: %+v, %v", st.Claim, err)
+	}
+	far, url := remote(t)
+	far.code = m.code
+	r, text := ask(t, http.MethodGet, url+Prefix+"/status", string(sale.ScopeRead), "")
+	var st Status
+	if err := json.Unmarshal([]byte(text), &st); err != nil || r.StatusCode != http.StatusOK || strings.Contains(text, m.code) {
+		t.Errorf("%s %s", r.Status, text)
+	}
+}

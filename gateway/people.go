@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/people"
+	"edgegw/sale"
+	"edgegw/secret"
+)
+
+// pinLives is how long a PIN opens the page where nobody says how long.
+const pinLives = 7 * 24 * time.Hour
+
+// People lists those who may use the page.
+func (k *control) People(context.Context) ([]admin.Person, error) {
+	list := []admin.Person{}
+	for _, p := range k.people.List() {
+		list = append(list, personInfo(p))
+	}
+	return list, nil
+}
+
+func personInfo(p sale.Person) admin.Person {
+	return admin.Person{Name: p.Name, Role: p.Role, CreatedAt: p.CreatedAt, ExpiresAt: p.ExpiresAt, LastSeen: p.SeenAt}
+}
+
+// AddPerson adds somebody.
+func (k *control) AddPerson(ctx context.Context, a admin.AddPerson, by string) (admin.AddedPerson, error) {
+	now := k.clock.Now()
+	p := sale.Person{Name: a.Name, Role: a.Role, CreatedAt: now}
+	if a.Lives == 0 && a.Password.Empty() {
+		a.Lives = pinLives
+	}
+	if a.Lives > 0 {
+		p.ExpiresAt = now.Add(a.Lives)
+	}
+	pin, err := k.people.Add(ctx, p, a.Password, by)
+	if err != nil {
+		return admin.AddedPerson{}, personRefusal(err)
+	}
+	return admin.AddedPerson{Person: personInfo(p), PIN: pin}, nil
+}
+
+// RemovePerson ends somebody's access at once.
+func (k *control) RemovePerson(ctx context.Context, name, by string) error {
+	return personRefusal(k.people.Remove(ctx, name, k.clock.Now(), by))
+}
+
+// SetPassword gives somebody another password.
+func (k *control) SetPassword(ctx context.Context, name string, password secret.Text, by string) error {
+	return personRefusal(k.people.SetPassword(ctx, name, password, k.clock.Now(), by))
+}
+
+// Claimed reports whether the site has an owner.
+func (k *control) Claimed(context.Context) (bool, error) { return k.people.Claimed(), nil }
+
+// Claim makes the first owner.
+func (k *control) Claim(ctx context.Context, code, name string, password secret.Text, from string) (string, error) {
+	session, err := k.people.Claim(ctx, code, name, password, k.clock.Now(), from)
+	return session, personRefusal(err)
+}
+
+// Login lets somebody in.
+func (k *control) Login(ctx context.Context, name string, password secret.Text, from string) (string, error) {
+	session, err := k.people.Login(ctx, name, password, k.clock.Now(), from)
+	return session, personRefusal(err)
+}
+
+// Who is behind a session.
+func (k *control) Who(ctx context.Context, session string) (admin.Person, error) {
+	p, err := k.people.Who(ctx, session, k.clock.Now())
+	return personInfo(p), personRefusal(err)
+}
+
+// Logout ends a session.
+func (k *control) Logout(ctx context.Context, session string) error {
+	return k.people.Logout(ctx, session, k.clock.Now())
+}
+
+// personRefusal says in words for a person what he can mend.
+func personRefusal(err error) error {
+	var wait *people.WaitError
+	for _, row := range []struct {
+		is           error
+		code, remedy string
+	}{
+		{people.ErrWrong, "login", "Try again. Who has forgotten it has it set anew on the box: edgegw person password NAME"},
+		{people.ErrExpired, "login", "Ask the owner for a new PIN: edgegw person add NAME"},
+		{people.ErrCode, "login", "Read it again in the gateway's log, or with edgegw status on the box. It is a new one after each start."},
+		{people.ErrClaimed, "conflict", "Log in. Who has forgotten the password has it set anew on the box: edgegw person password NAME"},
+		{people.ErrExists, "exists", "Choose another name: the audit trail tells people apart by it"},
+		{people.ErrLast, "conflict", "Add another owner first."},
+		{people.ErrSession, admin.CodeSession, "Log in."},
+		{people.ErrBusy, admin.CodeTooMany, "Try again in a few seconds."},
+		{people.ErrPassword, "invalid", "Take another one: three or four words that nobody would put together are good."},
+		{people.ErrPerson, "invalid", "See: edgegw person add --help"},
+		{sale.ErrNone, "not_found", "List them: edgegw person list"},
+	} {
+		if errors.Is(err, row.is) {
+			message := err.Error()
+			if row.is == people.ErrWrong || row.is == people.ErrCode {
+				message = row.is.Error() // and no more, whatever else there is to say
+			}
+			if row.is == sale.ErrNone {
+				message = "there is nobody of that name"
+			}
+			return &admin.Refusal{Code: row.code, Message: message, Remedy: row.remedy}
+		}
+	}
+	if errors.As(err, &wait) {
+		return &admin.Refusal{Code: admin.CodeTooMany, Message: fmt.Sprintf("there were too many logins in vain from your address: wait %d s", wait.Seconds()),
+			Remedy: "Nothing was looked at. From another address the right password gets in at once."}
+	}
+	return err
+}
+
+// claim is how the site gets an owner. The code is that of the gateway that runs.
+func (k *control) claim() admin.Claim {
+	c := admin.Claim{Claimed: k.people.Claimed()}
+	if k.running != nil {
+		c.Code = k.people.Code()
+	}
+	return c
+}
