@@ -1,22 +1,36 @@
 package page
 
-import "edgegw/health"
+import (
+	"strings"
+
+	"edgegw/health"
+)
 
 // inWords is a condition as a person reads it. Beneath is the gateway's own wording
 // where that says more: in another language only what its code says is translated.
 type inWords struct {
 	health.Condition
 	Beneath string
+	Open    string // the page where it can be seen to; "" where there is none
+}
+
+// seenTo is where. Of a device it is the device's own page.
+var seenTo = map[string]string{
+	"sale_quarantined": "/quarantine", "queue_blocked": "/quarantine", "messages_refused": "/quarantine",
+	"card_data": "/devices/", "seq_gap": "/devices/", "device_fight": "/devices/",
+	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_request_lost": "/devices",
 }
 
 // condition puts a condition into the language of the page.
 func (l lang) condition(c health.Condition) inWords {
-	german, ok := conditionsInGerman[c.Code]
-	if l == english || !ok {
-		return inWords{Condition: c}
+	w := inWords{Condition: c, Open: seenTo[c.Code]}
+	if strings.HasSuffix(w.Open, "/") {
+		w.Open += c.Affected
 	}
-	w := inWords{c, c.Title + ". " + c.Remedy}
-	w.Title, w.Remedy = german[0], german[1]
+	if german, ok := conditionsInGerman[c.Code]; ok && l != english {
+		w.Beneath = c.Title + ". " + c.Remedy
+		w.Title, w.Remedy = german[0], german[1]
+	}
 	return w
 }
 

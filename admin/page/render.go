@@ -1,6 +1,7 @@
 package page
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -55,18 +56,18 @@ func funcs(l lang, now func() time.Time) template.FuncMap {
 		"datafile": func(text string) template.URL {
 			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))
 		},
-		"pretty": func(raw json.RawMessage) string {
-			var v any
-			if json.Unmarshal(raw, &v) != nil {
-				return string(raw)
-			}
-			b, err := json.MarshalIndent(v, "", "  ")
-			if err != nil {
-				return string(raw)
-			}
-			return string(b)
-		},
+		"pretty": pretty,
 	}
+}
+
+// pretty indents JSON and changes nothing else about it; other text stays as it is.
+func pretty(text any) string {
+	raw := fmt.Appendf(nil, "%s", text)
+	var b bytes.Buffer
+	if json.Indent(&b, raw, "", "  ") != nil {
+		return string(raw)
+	}
+	return b.String()
 }
 
 func number(n any) int64 {

@@ -36,6 +36,7 @@ var inGerman = map[string]string{
 	"No way to OpenFiskal: %d sale waits on this box.": "Kein Weg zu OpenFiskal: %d Verkauf wartet auf diesem Gerät.",
 	"No way to OpenFiskal: %d sales wait on this box.": "Kein Weg zu OpenFiskal: %d Verkäufe warten auf diesem Gerät.",
 	"There is no device yet.":                          "Es gibt noch kein Gerät.",
+	"See to it":                                        "Ansehen",
 	"To do":                                            "Zu tun",
 	"In the gateway's own words":                       "In den eigenen Worten des Gateways",
 	"Worth knowing":                                    "Gut zu wissen",

@@ -140,6 +140,9 @@ func (d *demo) perform(a *app, plan script, v *show) (held holdings, err error) 
 	defer d.life.Wait()
 	defer kill()
 	v.say("the gateway runs on %s; %d devices sell", d.gate.MQTTURL(), len(d.fleet.Devices()))
+	if st, err := d.gate.Status(a.ctx); err == nil && len(st.Page) > 0 {
+		v.say("the technicians' page is %s; claim it with the code %s", st.Page[0], st.Claim.Code)
+	}
 	if v.plain {
 		v.say("its log is %s", d.logFile)
 	}

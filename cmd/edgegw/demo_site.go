@@ -84,7 +84,7 @@ func (d *demo) config(a *app, devices int) (config.Config, error) {
 	}
 	flags := map[string]string{
 		"site.name": "demo", "data_dir": d.dir, "allow_volatile_data": "true", "store.min_free_bytes": "0",
-		"mqtt.tls_listen": "127.0.0.1:0", "http.listen": "", // a page on a port that nobody knows serves nobody
+		"mqtt.tls_listen": "127.0.0.1:0", "http.listen": "127.0.0.1:0",
 		"openfiskal.requests_per_second": strconv.Itoa(max(100, 20*devices)), // a big site has a bigger quota
 		"openfiskal.base_url":            d.server.URL(), "openfiskal.ca_file": ca, "openfiskal.proxy": config.ProxyNone,
 	}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"edgegw/admin"
+	"edgegw/fiscal/sandbox"
+)
+
+//go:embed testdata/audit.js
+var auditScript string
+
+// sun is one way in which a page is looked at.
+type sun struct {
+	scheme, lang string
+	width        int64
+}
+
+var suns = []sun{{"light", "en", 1280}, {"dark", "en", 390}, {"light", "de", 320}, {"dark", "de", 320}}
+
+// chromium is a real browser with nobody in front of it.
+type chromium struct {
+	t     *testing.T
+	ctx   context.Context
+	base  string
+	shots string // where pictures go; "" for nowhere
+	asked []string
+	wrong []string
+}
+
+// newChromium starts a browser, or leaves the test out, loudly.
+func newChromium(t *testing.T, base string) *chromium {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil && path == "" {
+			path = found
+		}
+	}
+	if path == "" {
+		t.Skip("THE PAGE IS NOT TRIED IN A BROWSER: there is none here. On Debian: apt-get install -y chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox) // tests of containers run as root
+	alloc, end := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(end)
+	ctx, end := chromedp.NewContext(alloc)
+	t.Cleanup(end)
+	ctx, end = context.WithTimeout(ctx, 3*time.Minute)
+	t.Cleanup(end)
+	c := &chromium{t: t, ctx: ctx, base: base, shots: os.Getenv("EDGEGW_TEST_SCREENSHOTS")}
+	chromedp.ListenTarget(ctx, func(event any) {
+		switch e := event.(type) {
+		case *network.EventRequestWillBeSent:
+			c.asked = append(c.asked, e.Request.URL)
+		case *runtime.EventExceptionThrown:
+			c.wrong = append(c.wrong, e.ExceptionDetails.Error())
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.LevelError && e.Entry.Source != log.SourceNetwork { // a refusal's status is told as an error of the network
+				c.wrong = append(c.wrong, e.Entry.Text)
+			}
+		}
+	})
+	c.do(network.Enable(), log.Enable())
+	return c
+}
+
+func (c *chromium) do(actions ...chromedp.Action) {
+	c.t.Helper()
+	if err := chromedp.Run(c.ctx, actions...); err != nil {
+		var at, text string
+		_ = chromedp.Run(c.ctx, chromedp.Location(&at), chromedp.Text("body", &text, chromedp.ByQuery))
+		c.t.Fatalf("%v, at %s:\n%s", err, at, text)
+	}
+}
+
+func (c *chromium) open(path string) { c.t.Helper(); c.do(chromedp.Navigate(c.base + path)) }
+
+// fill sends a form: the fields by their names, and then its button.
+func (c *chromium) fill(form string, fields map[string]string) {
+	c.t.Helper()
+	for name, value := range fields {
+		c.do(chromedp.SetValue(form+` [name="`+name+`"]`, value, chromedp.ByQuery))
+	}
+	c.press(form + " button:not([type=button])")
+}
+
+// press clicks and waits for the next page.
+func (c *chromium) press(what string) {
+	c.t.Helper()
+	if _, err := chromedp.RunResponse(c.ctx, chromedp.Click(what, chromedp.ByQuery)); err != nil {
+		c.t.Fatalf("press %s: %v", what, err)
+	}
+}
+
+func (c *chromium) text(what string) (text string) {
+	c.t.Helper()
+	c.do(chromedp.Text(what, &text, chromedp.ByQuery))
+	return text
+}
+
+func (c *chromium) at(path string) {
+	c.t.Helper()
+	var at string
+	c.do(chromedp.Location(&at))
+	if got := strings.TrimPrefix(at, c.base); got != path {
+		c.t.Errorf("at %s, want %s; it says: %s", got, path, c.text("main"))
+	}
+}
+
+// waitFor waits until a part of the page says something, without loading it anew.
+func (c *chromium) waitFor(what, says string) {
+	c.t.Helper()
+	quoted, err := json.Marshal(says)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.do(chromedp.Poll(fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%s)`, what, quoted), nil, chromedp.WithPollingTimeout(deadline)))
+}
+
+// looks audits the page that is open, in all ways to look at it.
+func (c *chromium) looks(name string) {
+	c.t.Helper()
+	var at string
+	c.do(chromedp.Location(&at))
+	for _, s := range suns {
+		var faults []string
+		c.do(network.SetCookie("edgegw-language", s.lang).WithURL(c.base).WithPath("/"),
+			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}),
+			emulation.SetDeviceMetricsOverride(s.width, 800, 1, s.width < 600), chromedp.Navigate(at), chromedp.Evaluate(auditScript, &faults))
+		for _, f := range faults {
+			c.t.Errorf("%s, %s, %s, %d px: %s", name, s.scheme, s.lang, s.width, f)
+		}
+		c.shoot(fmt.Sprintf("%s-%d-%s-%s", name, s.width, s.lang, s.scheme))
+	}
+	c.do(network.DeleteCookies("edgegw-language").WithURL(c.base), emulation.ClearDeviceMetricsOverride(), chromedp.Navigate(at))
+}
+
+// shoot takes a picture, where somebody wants them.
+func (c *chromium) shoot(name string) {
+	c.t.Helper()
+	if c.shots == "" {
+		return
+	}
+	var png []byte
+	c.do(chromedp.FullScreenshot(&png, 100))
+	if err := os.WriteFile(filepath.Join(c.shots, name+".png"), png, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+const ownersPassword = "blue lorry eats 7 stairs"
+
+// A technician with a real browser: claims the site, adds a device, sees it sell
+// without loading the page anew, decides about a sale that was refused, and looks at
+// every page by day and by night, on a desk and on a small phone.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	flags, service := uplink(t, sandbox.Options{})
+	b := newBox(t, flags...)
+	listen := freePort(t)
+	b.flags[slices.Index(b.flags, "http.listen=127.0.0.1:0")] = "http.listen=" + listen
+	c := newChromium(t, "http://"+listen)
+	b.start()
+
+	c.open("/")
+	c.at("/claim")
+	c.looks("claim")
+	st := decode[admin.Status](t, b.edgegw("status", "--json"))
+	c.fill("main form", map[string]string{"code": st.Claim.Code, "name": "anna", "password": ownersPassword, "again": ownersPassword})
+	c.at("/")
+	c.looks("overview-empty")
+	c.addAPump(service, "pump-01", "reg_2")
+
+	c.open("/")
+	c.do(chromedp.Evaluate(`window.notLoadedAnew = true`, nil))
+	b.sellRefused(service, 1)
+	c.waitFor("#menu", "1") // the count beside Quarantine
+	c.waitFor("#latest", "in quarantine")
+	var kept bool
+	if c.do(chromedp.Evaluate(`window.notLoadedAnew === true`, &kept)); !kept {
+		t.Error("the page was loaded anew")
+	}
+	c.looks("overview")
+	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/more"} {
+		c.open(path)
+		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
+	}
+	c.open("/quarantine/1")
+	c.do(chromedp.Click(`input[value="discard"]`, chromedp.ByQuery))
+	c.fill("main form", map[string]string{"reason": "sold by hand"})
+	c.at("/quarantine/1")
+	if said := c.text("main"); !strings.Contains(said, "sold by hand") || !strings.Contains(said, "person:anna") {
+		t.Errorf("decided: %s", said)
+	}
+	c.inGerman()
+	c.withoutJavaScript(service)
+	c.elsewhere()
+}
+
+// addAPump adds a device and takes what is shown once.
+func (c *chromium) addAPump(service *sandbox.Service, id, register string) {
+	c.t.Helper()
+	key := service.MustAddRegister(register)
+	c.open("/devices/new")
+	c.looks("new-device")
+	c.fill("main form", map[string]string{"device_id": id, "register_id": register, "register_key": key})
+	c.shoot("credentials")
+	var faults []string
+	if c.do(chromedp.Evaluate(auditScript, &faults)); len(faults) > 0 {
+		c.t.Errorf("the credentials: %v", faults)
+	}
+	if said := c.text("main"); !strings.Contains(said, "They are shown this once.") || strings.Contains(said, key) || len(c.text("#password")) < 20 {
+		c.t.Errorf("added: %s", said)
+	}
+}
+
+func (c *chromium) inGerman() {
+	c.t.Helper()
+	c.open("/devices")
+	c.press(`footer button[value="de"]`)
+	c.at("/devices")
+	if said := c.text("main"); !strings.Contains(said, "Gerät hinzufügen") {
+		c.t.Errorf("in German: %s", said)
+	}
+	c.press(`footer button[value="en"]`)
+}
+
+// withoutJavaScript logs in and adds a device with a browser that runs none.
+func (c *chromium) withoutJavaScript(service *sandbox.Service) {
+	c.t.Helper()
+	c.do(emulation.SetScriptExecutionDisabled(true))
+	c.open("/")
+	c.press(`footer form[action="/logout"] button`)
+	c.at("/login")
+	c.fill("main form", map[string]string{"name": "anna", "password": "wrong password"})
+	if said := c.text("[role=alert]"); !strings.Contains(said, "wrong") {
+		c.t.Errorf("a wrong password: %s", said)
+	}
+	c.fill("main form", map[string]string{"name": "anna", "password": ownersPassword})
+	c.at("/")
+	key := service.MustAddRegister("reg_3")
+	c.open("/devices/new")
+	c.fill("main form", map[string]string{"device_id": "pump-03", "register_id": "reg_3", "register_key": key})
+	if said := c.text("main"); !strings.Contains(said, "They are shown this once.") {
+		c.t.Errorf("added without JavaScript: %s", said)
+	}
+	c.do(emulation.SetScriptExecutionDisabled(false))
+}
+
+// elsewhere demands that nothing was asked for from other hosts, and that nothing
+// was wrong with script or policy.
+func (c *chromium) elsewhere() {
+	c.t.Helper()
+	for _, url := range c.asked {
+		if !strings.HasPrefix(url, c.base+"/") && !strings.HasPrefix(url, "data:") {
+			c.t.Errorf("a page asked for %s", url)
+		}
+	}
+	for _, w := range c.wrong {
+		c.t.Errorf("the browser says: %s", w)
+	}
+	if len(c.asked) < 50 {
+		c.t.Errorf("only %d requests were seen", len(c.asked))
+	}
+}
