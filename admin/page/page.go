@@ -55,11 +55,15 @@ const (
 
 // New builds the site. Its error is a fault of this package.
 func New(o Options) (*Site, error) {
-	s := &Site{Options: o, mux: http.NewServeMux()}
-	var err error
-	if s.views, err = parse(o.Now); err != nil {
+	all, err := parse(o.Now)
+	if err != nil {
 		return nil, err
 	}
+	return newSite(o, all)
+}
+
+func newSite(o Options, all map[lang]views) (*Site, error) {
+	s := &Site{Options: o, views: all, mux: http.NewServeMux()}
 	static, err := fs.Sub(files, "static")
 	if err != nil {
 		return nil, err
@@ -102,6 +106,9 @@ func (s *Site) routes() map[string]route {
 		"GET /quarantine":              {reader, s.quarantine},
 		"GET /quarantine/{id}":         {reader, s.quarantineItem},
 		"POST /quarantine/{id}/decide": {worker, s.decide},
+		"GET /people":                  {owner, s.people},
+		"POST /people/add":             {owner, s.addPerson},
+		"POST /people/remove":          {owner, s.removePerson},
 		"/":                            {anybody, s.notFound},
 	}
 }

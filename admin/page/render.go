@@ -198,7 +198,7 @@ var icons = map[string]string{
 	"link":       `<path d="M4 9a12 12 0 0 1 16 0M7 12.5a7.5 7.5 0 0 1 10 0M10 16a3 3 0 0 1 4 0M12 19.2v.1"/>`,
 	"clock":      `<circle cx="12" cy="12" r="9"/><path d="M12 7v5l3.5 2"/>`,
 	"key":        `<circle cx="8" cy="15" r="4"/><path d="m11 12 8-8M16 7l3 3"/>`,
-	"person":     `<circle cx="12" cy="8" r="4"/><path d="M4 21c1-5 4-7 8-7s7 2 8 7"/>`,
+	"people":     `<circle cx="12" cy="8" r="4"/><path d="M4 21c1-5 4-7 8-7s7 2 8 7"/>`,
 	"doctor":     `<path d="M4 12h4l2-6 4 12 2-6h4"/>`,
 	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
 	"add":        `<path d="M12 5v14M5 12h14"/>`,

@@ -149,6 +149,14 @@ var inGerman = map[string]string{
 	"What OpenFiskal says of its keys": "Was OpenFiskal zu seinen Schlüsseln sagt",
 	"There is no key.":                 "Es gibt keinen Schlüssel.",
 
+	"People": "Leute", "Who may use this page": "Wer diese Seite benutzen darf", "last login": "letzte Anmeldung", "Let somebody in": "Jemanden einlassen",
+	"A PIN is made for him and shown this once. Whatever he changes stands in the audit trail under his name.": "Für ihn wird eine PIN gemacht und nur dieses eine Mal gezeigt. Was er ändert, steht unter seinem Namen in der Prüfspur.",
+	"a to z, digits, dot and hyphen": "a bis z, Ziffern, Punkt und Bindestrich", "He may": "Er darf",
+	"add and replace devices, enter keys, decide about the quarantine": "Geräte hinzufügen und ersetzen, Schlüssel eingeben, über die Quarantäne entscheiden",
+	"look at everything and change nothing":                            "alles ansehen und nichts ändern", "How long": "Wie lange", "%d day": "%d Tag", "%d days": "%d Tage", "Make a PIN": "PIN machen",
+	"Owners are made and removed on the box: edgegw person add NAME --role owner --password-stdin": "Eigentümer werden am Gerät selbst gemacht und entfernt: edgegw person add NAME --role owner --password-stdin",
+	"The PIN of %s": "Die PIN von %s", "It is shown this once. Write it down now.": "Sie wird nur dieses eine Mal gezeigt. Schreiben Sie sie jetzt auf.", "PIN": "PIN", "Role": "Rolle",
+
 	"Device":             "Gerät",
 	"State":              "Zustand",
 	"all":                "alle",

@@ -42,8 +42,11 @@ type view struct {
 type entry struct{ Name, To, Text string }
 
 // Further are the entries that a phone has behind "More".
-func (v view) Further() []entry {
-	return nil
+func (v view) Further() (all []entry) {
+	if v.Owner() {
+		all = append(all, entry{"people", "/people", v.Lang.text("People")})
+	}
+	return all
 }
 
 // May reports whether the person may change things.
