@@ -18,6 +18,7 @@ import (
 	"edgegw/clock"
 	"edgegw/fiscal/sandbox"
 	"edgegw/health"
+	"edgegw/people"
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/secret"
@@ -61,7 +62,11 @@ func (w *world) control(l *life) *control {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &control{db: l.db, ring: l.ring, relay: l.relay, tokens: none, since: time.Now(), meters: newMeters(),
+	nobody, err := people.Open(w.t.Context(), l.db)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &control{db: l.db, ring: l.ring, relay: l.relay, tokens: none, people: nobody, since: time.Now(), meters: newMeters(),
 		clock: clock.New(clock.Options{Built: bubbleBegin, Synchronised: func() bool { return true }})}
 }
 
