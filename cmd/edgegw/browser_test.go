@@ -32,7 +32,7 @@ type sun struct {
 	width        int64
 }
 
-var suns = []sun{{"light", "en", 1280}, {"dark", "en", 390}, {"light", "de", 320}, {"dark", "de", 320}}
+var suns = []sun{{"light", "en", 1280}, {"light", "en", 390}, {"dark", "en", 390}, {"light", "de", 320}, {"dark", "de", 320}}
 
 // chromium is a real browser with nobody in front of it.
 type chromium struct {
@@ -142,7 +142,7 @@ func (c *chromium) looks(name string) {
 		var faults []string
 		c.do(network.SetCookie("edgegw-language", s.lang).WithURL(c.base).WithPath("/"),
 			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}),
-			emulation.SetDeviceMetricsOverride(s.width, 800, 1, s.width < 600), chromedp.Navigate(at), chromedp.Evaluate(auditScript, &faults))
+			emulation.SetDeviceMetricsOverride(s.width, 844, 1, s.width < 600), chromedp.Navigate(at), chromedp.Evaluate(auditScript, &faults))
 		for _, f := range faults {
 			c.t.Errorf("%s, %s, %s, %d px: %s", name, s.scheme, s.lang, s.width, f)
 		}
@@ -158,7 +158,7 @@ func (c *chromium) shoot(name string) {
 		return
 	}
 	var png []byte
-	c.do(chromedp.FullScreenshot(&png, 100))
+	c.do(chromedp.CaptureScreenshot(&png))
 	if err := os.WriteFile(filepath.Join(c.shots, name+".png"), png, 0o600); err != nil {
 		c.t.Fatal(err)
 	}
@@ -175,6 +175,7 @@ func TestBrowser(t *testing.T) {
 	b := newBox(t, flags...)
 	listen := freePort(t)
 	b.flags[slices.Index(b.flags, "http.listen=127.0.0.1:0")] = "http.listen=" + listen
+	b.flags = append(b.flags, "--set", "site.name=Station Nord")
 	c := newChromium(t, "http://"+listen)
 	b.start()
 
