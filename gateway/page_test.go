@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql/driver"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"edgegw/admin"
+	"edgegw/broker/brokertest"
 	"edgegw/sale"
 )
 
@@ -247,4 +249,47 @@ func TestThePageOnLoopbackAnswersToItsOwnNames(t *testing.T) {
 			t.Errorf("%q: %d", host, r.StatusCode)
 		}
 	}
+}
+
+// A real site is walked through: the uplink goes, a sale waits, it comes back.
+func TestThePageCommissionsASite(t *testing.T) {
+	s := newAPISite(t)
+	defer s.off()
+	b := s.surf()
+	st, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.send("/claim", url.Values{"code": {st.Claim.Code}, "name": {"anna"}, "password": {ownersPassword}, "again": {ownersPassword}})
+	s.add("pump-01")
+	pump := s.connect("pump-01", 5)
+	defer pump.Close()
+	sell := func(id string) {
+		t.Helper()
+		if err := pump.Publish(topic("pump-01", "sale"), 1, 1, fmt.Sprintf(wholeEvent, id)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := pump.Await(brokertest.PUBACK); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sell("s1")
+	s.confirmed(1)
+	says := func(what string) {
+		t.Helper()
+		await(t, what, func() bool { _, _, text := b.page("/commissioning"); return strings.Contains(text, what) })
+	}
+	says(`action="/commissioning/begin"`)
+	if _, at, text := b.send("/commissioning/begin", url.Values{}); at != "/commissioning" || !strings.Contains(text, `<li class="now"><strong>Unplug the uplink now.`) {
+		t.Fatalf("begun: at %s\n%s", at, text)
+	}
+	s.sandbox.SetDown(true)
+	sell("s2")
+	says("1 sale queued")
+	if _, _, text := b.page("/commissioning"); strings.Contains(text, "Report of the site") {
+		t.Error("the report is there while a sale waits")
+	}
+	s.sandbox.SetDown(false)
+	says("Report of the site")
+	s.confirmed(2)
 }

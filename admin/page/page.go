@@ -41,6 +41,7 @@ type Site struct {
 	Options
 	views map[lang]views
 	mux   *http.ServeMux
+	walks walks
 }
 
 // need is who a page is for.
@@ -106,6 +107,8 @@ func (s *Site) routes() map[string]route {
 		"GET /quarantine":              {reader, s.quarantine},
 		"GET /quarantine/{id}":         {reader, s.quarantineItem},
 		"POST /quarantine/{id}/decide": {worker, s.decide},
+		"GET /commissioning":           {reader, s.commission},
+		"POST /commissioning/begin":    {worker, s.beginWalk},
 		"GET /people":                  {owner, s.people},
 		"POST /people/add":             {owner, s.addPerson},
 		"POST /people/remove":          {owner, s.removePerson},

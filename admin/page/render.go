@@ -199,6 +199,7 @@ var icons = map[string]string{
 	"clock":      `<circle cx="12" cy="12" r="9"/><path d="M12 7v5l3.5 2"/>`,
 	"key":        `<circle cx="8" cy="15" r="4"/><path d="m11 12 8-8M16 7l3 3"/>`,
 	"people":     `<circle cx="12" cy="8" r="4"/><path d="M4 21c1-5 4-7 8-7s7 2 8 7"/>`,
+	"commission": `<path d="M9 4h6v3H9zM7 5H5v16h14V5h-2M8.5 13l2.5 2.5 4.5-5"/>`,
 	"doctor":     `<path d="M4 12h4l2-6 4 12 2-6h4"/>`,
 	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
 	"add":        `<path d="M12 5v14M5 12h14"/>`,

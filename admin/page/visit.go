@@ -43,6 +43,7 @@ type entry struct{ Name, To, Text string }
 
 // Further are the entries that a phone has behind "More".
 func (v view) Further() (all []entry) {
+	all = append(all, entry{"commission", "/commissioning", v.Lang.text("Commissioning")})
 	if v.Owner() {
 		all = append(all, entry{"people", "/people", v.Lang.text("People")})
 	}

@@ -176,8 +176,8 @@ func TestBrowser(t *testing.T) {
 	listen := freePort(t)
 	b.flags[slices.Index(b.flags, "http.listen=127.0.0.1:0")] = "http.listen=" + listen
 	b.flags = append(b.flags, "--set", "site.name=Station Nord")
+	b.start() // before the browser, which takes ports, too
 	c := newChromium(t, "http://"+listen)
-	b.start()
 
 	c.open("/")
 	c.at("/claim")
@@ -198,7 +198,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("the page was loaded anew")
 	}
 	c.looks("overview")
-	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/more"} {
+	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/more"} {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
