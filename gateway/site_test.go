@@ -228,7 +228,7 @@ func awaitReceipt(t *testing.T, c *brokertest.Client, acks map[string]int) sale.
 // await waits for a condition that nothing announces.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(90 * time.Second) // the longest back-off, and more
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
