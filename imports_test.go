@@ -146,6 +146,11 @@ var rules = []rule{
 		testsMay: edge(set(gateway, command), anyPath), // what a back office sends
 		why:      "one place decides what is read of an encrypted file, and wipes it",
 	}, {
+		name: "nothing that is shipped knows a judge of schemas or of transcripts",
+		from: anyPath, to: either(module("github.com/santhosh-tekuri"), module("github.com/rogpeppe")),
+		testsMay: edge(set(admin, gateway, command), anyPath),
+		why:      "they are there to find faults before a release; a box that they could fail on would not be safer for them",
+	}, {
 		name: "no cgo",
 		from: anyPath, to: set("C"),
 		why: "the product is one static binary that runs from an empty image, on every board Go builds for",
@@ -360,6 +365,9 @@ var planted = []struct {
 	{"edgegw/gateway", "software.sslmate.com/src/go-pkcs12", false, "only the command knows PKCS#12"},
 	{"edgegw/gateway", "filippo.io/age", false, "only provision knows age"},
 	{"edgegw/gateway", "filippo.io/age", true, ""},
+	{"edgegw/admin", "github.com/santhosh-tekuri/jsonschema/v6", false, "nothing that is shipped knows a judge of schemas or of transcripts"},
+	{"edgegw/store", "github.com/rogpeppe/go-internal/testscript", true, "nothing that is shipped knows a judge of schemas or of transcripts"},
+	{"edgegw/gateway", "github.com/santhosh-tekuri/jsonschema/v6", true, ""},
 	{"edgegw/store", "C", false, "no cgo"},
 }
 

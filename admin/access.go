@@ -8,10 +8,11 @@ import (
 	"edgegw/secret"
 )
 
-// route is one method of one path, and who may use it.
+// route is one method of one path, who may use it, and what is said of it.
 type route struct {
 	handle http.HandlerFunc
 	access access
+	about  about
 }
 
 // access says which tokens open a route. The zero value opens it to none, and a
@@ -25,6 +26,7 @@ const (
 	withRead                           // tokens of scope read
 	withProvision                      // tokens of scope provision
 	readOrProvision = withRead | withProvision
+	anyToken        = withMetrics | withRead | withProvision
 )
 
 // accessToMetrics is that of MetricsPath, which stands beside the API.
@@ -51,7 +53,7 @@ type callerKey struct{}
 // request; its refusal is all that is answered without one, whatever the path.
 func Remote(b Backend, metrics http.Handler, check func(*http.Request) (Caller, *Refusal)) http.Handler {
 	mux := newMux(api{b}, within)
-	mux.HandleFunc(http.MethodGet+" "+MetricsPath, within(route{metrics.ServeHTTP, accessToMetrics}))
+	mux.HandleFunc(http.MethodGet+" "+MetricsPath, within(route{handle: metrics.ServeHTTP, access: accessToMetrics}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		caller, f := check(r)

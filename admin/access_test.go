@@ -19,6 +19,7 @@ import (
 var opened = map[string][]sale.Scope{
 	"GET /metrics": {sale.ScopeMetrics, sale.ScopeRead},
 
+	"GET /api/v1/openapi.json": {sale.ScopeMetrics, sale.ScopeRead, sale.ScopeProvision},
 	"GET /api/v1/status":       {sale.ScopeRead, sale.ScopeProvision},
 	"GET /api/v1/devices":      {sale.ScopeRead, sale.ScopeProvision},
 	"GET /api/v1/devices/{id}": {sale.ScopeRead, sale.ScopeProvision},

@@ -65,7 +65,7 @@ type Status struct {
 	Running    bool               `json:"running"` // a gateway runs; false: read from the data directory
 	Since      time.Time          `json:"since"`
 	Sentence   string             `json:"sentence"` // in words first
-	Uplink     string             `json:"uplink"`   // up, down or unknown
+	Uplink     string             `json:"uplink" enum:"up,down,unknown"`
 	UplinkWhy  string             `json:"uplink_reason,omitempty"`
 	OpenFiskal string             `json:"openfiskal"` // base URL
 	MQTT       []string           `json:"mqtt"`       // URLs devices can use
@@ -92,7 +92,7 @@ type Totals struct {
 // Register is one register's queue.
 type Register struct {
 	RegisterID  sale.RegisterID `json:"register_id"`
-	State       string          `json:"state"` // idle, waiting, retrying or blocked
+	State       string          `json:"state" enum:"idle,waiting,retrying,blocked"`
 	Reason      string          `json:"reason,omitempty"`
 	Since       time.Time       `json:"since,omitzero"` // the oldest waiting call was accepted
 	NextAttempt time.Time       `json:"next_attempt,omitzero"`
@@ -106,10 +106,10 @@ type Device struct {
 	RegisterID sale.RegisterID `json:"register_id"`
 	Kind       string          `json:"kind"`
 	Label      string          `json:"label"`
-	State      string          `json:"state"` // online, offline, disabled, or unknown where no gateway runs
+	State      string          `json:"state" enum:"online,offline,disabled,unknown"` // unknown where no gateway runs
 	Since      time.Time       `json:"since,omitzero"`
 	Remote     string          `json:"remote,omitempty"`
-	Key        string          `json:"key"` // active, unverified, pending, refused or missing
+	Key        string          `json:"key" enum:"active,unverified,pending,refused,missing"`
 	KeyHint    string          `json:"key_hint,omitempty"`
 	Waiting    int64           `json:"waiting"`  // sales of its register
 	Receipts   int64           `json:"receipts"` // that wait for it
@@ -178,7 +178,7 @@ type Sale struct {
 	SaleID         string          `json:"sale_id"`
 	DeviceID       sale.DeviceID   `json:"device_id"`
 	RegisterID     sale.RegisterID `json:"register_id"`
-	State          string          `json:"state"`
+	State          string          `json:"state" enum:"waiting,confirmed,quarantined,resolved"`
 	Open           bool            `json:"open"` // its end has not been reported
 	Total          int64           `json:"total"`
 	Currency       string          `json:"currency"`
@@ -193,7 +193,7 @@ type Sale struct {
 // Explanation says how something is, in a sentence that ends in what to do.
 type Explanation struct {
 	Subject  string   `json:"subject"` // as it can be asked for again; "" is the site
-	Kind     string   `json:"kind"`    // site, device, register or sale
+	Kind     string   `json:"kind" enum:"site,device,register,sale"`
 	Sentence string   `json:"sentence"`
 	Details  []Detail `json:"details"` // of a sale its story, the oldest first
 }

@@ -40,11 +40,26 @@ type ClientCertificate struct {
 // CertificateInfo is what may be shown of a certificate later.
 type CertificateInfo struct {
 	Serial    string    `json:"serial"`
-	State     string    `json:"state"` // valid or revoked
+	State     string    `json:"state" enum:"valid,revoked"`
 	IssuedAt  time.Time `json:"issued_at"`
 	NotAfter  time.Time `json:"not_after"`
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
 }
+
+type replaceBody struct {
+	Cert bool `json:"certificate"`
+}
+
+func (b *replaceBody) fields() []field {
+	return []field{{"certificate", "true or false", &b.Cert}}
+}
+
+// revokeBody names a certificate; none is all of the device.
+type revokeBody struct {
+	Serial string `json:"serial"`
+}
+
+func (b *revokeBody) fields() []field { return []field{{"serial", "a string", &b.Serial}} }
 
 func (a api) deviceAct(act func(context.Context, sale.DeviceID, string) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -81,15 +96,15 @@ func (a api) renewPassword(w http.ResponseWriter, r *http.Request) {
 
 func (a api) replaceDevice(w http.ResponseWriter, r *http.Request) {
 	id, f := deviceID(r)
-	cert := false
+	var b replaceBody
 	if f == nil {
-		f = readBody(r, field{"certificate", "true or false", &cert})
+		f = readBody(r, b.fields()...)
 	}
 	if f != nil {
 		fail(w, f, secret.Text{})
 		return
 	}
-	c, err := a.b.ReplaceDevice(r.Context(), id, cert, by(r))
+	c, err := a.b.ReplaceDevice(r.Context(), id, b.Cert, by(r))
 	a.credentials(w, c, err)
 }
 
@@ -105,18 +120,18 @@ func (a api) issueCertificate(w http.ResponseWriter, r *http.Request) {
 
 func (a api) revokeCertificate(w http.ResponseWriter, r *http.Request) {
 	id, f := deviceID(r)
-	serial := ""
+	var b revokeBody
 	if f == nil {
-		f = readBody(r, field{"serial", "a string", &serial})
+		f = readBody(r, b.fields()...)
 	}
-	if f == nil && len(serial) > 40 {
+	if f == nil && len(b.Serial) > 40 {
 		f = invalid("serial is no serial number", "See them: edgegw device show ID")
 	}
 	if f != nil {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := a.b.RevokeCertificate(r.Context(), id, serial, by(r)); err != nil {
+	if err := a.b.RevokeCertificate(r.Context(), id, b.Serial, by(r)); err != nil {
 		fail(w, err, secret.Text{})
 		return
 	}
@@ -144,10 +159,7 @@ func (c *Client) RenewPassword(ctx context.Context, id sale.DeviceID, by string)
 
 // ReplaceDevice gives new hardware the place of a device.
 func (c *Client) ReplaceDevice(ctx context.Context, id sale.DeviceID, cert bool, by string) (out Credentials, err error) {
-	body := struct {
-		Cert bool `json:"certificate"`
-	}{cert}
-	return out, c.do(ctx, http.MethodPost, devicePath(id, "replace"), body, by, &out)
+	return out, c.do(ctx, http.MethodPost, devicePath(id, "replace"), replaceBody{cert}, by, &out)
 }
 
 // IssueCertificate makes a certificate for a device.
@@ -157,8 +169,5 @@ func (c *Client) IssueCertificate(ctx context.Context, id sale.DeviceID, by stri
 
 // RevokeCertificate ends certificates of a device.
 func (c *Client) RevokeCertificate(ctx context.Context, id sale.DeviceID, serial, by string) error {
-	body := struct {
-		Serial string `json:"serial"`
-	}{serial}
-	return c.do(ctx, http.MethodPost, devicePath(id, "revoke"), body, by, nil)
+	return c.do(ctx, http.MethodPost, devicePath(id, "revoke"), revokeBody{serial}, by, nil)
 }

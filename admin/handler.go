@@ -41,6 +41,7 @@ import (
 //	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
+//	GET    /api/v1/openapi.json        all of this for programs, made from the routes
 //
 // A register key comes in the body, as register_key, and in no other place, and
 // no answer holds one. An error is {"code","message","remedy"}. Who may ask is
@@ -50,49 +51,59 @@ func Handler(b Backend) http.Handler {
 	return newMux(api{b}, func(rt route) http.HandlerFunc { return rt.handle })
 }
 
-// routes is the API, each route with the scopes of tokens that open it.
+// routes is the API: each route with the scopes of tokens that open it and what
+// OpenAPI says of it. A route without its description is no route.
 func (a api) routes() map[string]map[string]route {
+	device, register := does("Asks OpenFiskal to make the first key of a device's register.").takes(&platformBody{}, "platform_key").gives(KeyResult{}),
+		does("Asks OpenFiskal to make the first key of a register.").takes(&platformBody{}, "platform_key").gives(KeyResult{})
 	return map[string]map[string]route{
-		"/status":             {http.MethodGet: {a.status, readOrProvision}},
-		"/devices":            {http.MethodGet: {a.devices, readOrProvision}, http.MethodPost: {a.add, withProvision}},
-		"/devices/{id}":       {http.MethodGet: {a.device, readOrProvision}, http.MethodDelete: {a.remove, socketOnly}},
-		"/devices/{id}/key":   {http.MethodPut: {a.setDeviceKey, withProvision}},
-		"/devices/{id}/gaps":  {http.MethodDelete: {a.deviceAct(a.b.ForgetGaps), socketOnly}},
-		"/devices/{id}/cards": {http.MethodDelete: {a.deviceAct(a.b.ForgetCards), socketOnly}},
-		"/registers/{id}/key": {http.MethodPut: {a.setRegisterKey, withProvision}},
+		OpenAPIPath: {http.MethodGet: {a.openAPI, anyToken, does("This description, as the routes are.").gives(map[string]any{})}},
+		"/status":   {http.MethodGet: {a.status, readOrProvision, does("The site in one look.").gives(Status{})}},
+		"/devices": {http.MethodGet: {a.devices, readOrProvision, does("Lists all devices.").gives([]Device{})},
+			http.MethodPost: {a.add, withProvision, does("Adds a device; its credentials are in this answer and in no later one.").
+				takes(&addBody{}, "device_id", "register_id").gives(Credentials{})}},
+		"/devices/{id}": {http.MethodGet: {a.device, readOrProvision, does("Shows one device.").gives(Device{})},
+			http.MethodDelete: {a.remove, socketOnly, does("Removes a device; its sales stay and are sent.")}},
+		"/devices/{id}/key":   {http.MethodPut: {a.setDeviceKey, withProvision, does("Gives the register of a device a new key.").takes(&keyBody{}, "register_key").gives(KeyResult{})}},
+		"/devices/{id}/gaps":  {http.MethodDelete: {a.deviceAct(a.b.ForgetGaps), socketOnly, does("Says that somebody has looked into the events a device counted and did not report.")}},
+		"/devices/{id}/cards": {http.MethodDelete: {a.deviceAct(a.b.ForgetCards), socketOnly, does("Says that somebody has seen to a device that sent card data.")}},
+		"/registers/{id}/key": {http.MethodPut: {a.setRegisterKey, withProvision, does("Gives a register a new key, also where no device has it any more.").takes(&keyBody{}, "register_key").gives(KeyResult{})}},
 
-		"/devices/{id}/disable":     {http.MethodPost: {a.deviceAct(a.b.DisableDevice), socketOnly}},
-		"/devices/{id}/enable":      {http.MethodPost: {a.deviceAct(a.b.EnableDevice), socketOnly}},
-		"/devices/{id}/password":    {http.MethodPost: {a.renewPassword, socketOnly}},
-		"/devices/{id}/replace":     {http.MethodPost: {a.replaceDevice, socketOnly}},
-		"/devices/{id}/certificate": {http.MethodPost: {a.issueCertificate, socketOnly}},
-		"/devices/{id}/revoke":      {http.MethodPost: {a.revokeCertificate, socketOnly}},
+		"/devices/{id}/disable":     {http.MethodPost: {a.deviceAct(a.b.DisableDevice), socketOnly, does("Refuses a device, and ends its connection.")}},
+		"/devices/{id}/enable":      {http.MethodPost: {a.deviceAct(a.b.EnableDevice), socketOnly, does("Lets a disabled device in again.")}},
+		"/devices/{id}/password":    {http.MethodPost: {a.renewPassword, socketOnly, does("Gives a device a new password, this once.").gives(Credentials{})}},
+		"/devices/{id}/replace":     {http.MethodPost: {a.replaceDevice, socketOnly, does("New hardware in an old place: new credentials, this once.").takes(&replaceBody{}).gives(Credentials{})}},
+		"/devices/{id}/certificate": {http.MethodPost: {a.issueCertificate, socketOnly, does("Issues a client certificate, with its key this once.").gives(Credentials{})}},
+		"/devices/{id}/revoke":      {http.MethodPost: {a.revokeCertificate, socketOnly, does("Ends one certificate of a device, or all.").takes(&revokeBody{})}},
 
-		"/devices/{device}/key/check":      {http.MethodPost: {a.checkKey, socketOnly}},
-		"/devices/{device}/key/issue":      {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly}},
-		"/devices/{device}/key/rotate":     {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly}},
-		"/registers/{register}/key/check":  {http.MethodPost: {a.checkKey, socketOnly}},
-		"/registers/{register}/key/issue":  {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly}},
-		"/registers/{register}/key/rotate": {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly}},
-		"/keys":                            {http.MethodGet: {a.forRotation, withRead}},
-		"/platform-key":                    {http.MethodPut: {a.setPlatformKey, socketOnly}},
-		"/recipient":                       {http.MethodPost: {a.recipient, socketOnly}},
-		"/import":                          {http.MethodPost: {a.importFile, withProvision}},
-		"/explain":                         {http.MethodGet: {a.explain, withRead}},
-		"/sales":                           {http.MethodGet: {a.sales, withRead}},
+		"/devices/{device}/key/check":      {http.MethodPost: {a.checkKey, socketOnly, does("Asks OpenFiskal about the keys that are stored for a device's register.").gives([]KeyCheck{})}},
+		"/devices/{device}/key/issue":      {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly, device}},
+		"/devices/{device}/key/rotate":     {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly, device.but("Asks OpenFiskal for a new key of a device's register; the one in use ends at once.")}},
+		"/registers/{register}/key/check":  {http.MethodPost: {a.checkKey, socketOnly, does("Asks OpenFiskal about the keys that are stored for a register.").gives([]KeyCheck{})}},
+		"/registers/{register}/key/issue":  {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly, register}},
+		"/registers/{register}/key/rotate": {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly, register.but("Asks OpenFiskal for a new key of a register; the one in use ends at once.")}},
 
-		"/quarantine":              {http.MethodGet: {a.quarantine, withRead}},
-		"/quarantine/{id}":         {http.MethodGet: {a.quarantineItem, withRead}},
-		"/quarantine/{id}/retry":   {http.MethodPost: {a.decide(sale.DecisionRetry), socketOnly}},
-		"/quarantine/{id}/resolve": {http.MethodPost: {a.decide(sale.DecisionResolve), socketOnly}},
-		"/quarantine/{id}/discard": {http.MethodPost: {a.decide(sale.DecisionDiscard), socketOnly}},
+		"/keys":         {http.MethodGet: {a.forRotation, withRead, does("Lists every key on this box, without it: what to rotate when it was stolen.").gives([]KeyToRotate{})}},
+		"/platform-key": {http.MethodPut: {a.setPlatformKey, socketOnly, does("Stores the site's platform key (openfiskal.topology: server_side).").takes(&platformKeyBody{}, "platform_key").gives(KeyResult{})}},
+		"/recipient":    {http.MethodPost: {a.recipient, socketOnly, does("What bundles for this box are encrypted to; made when it is asked for first.").gives(recipientBody{})}},
+		"/import":       {http.MethodPost: {a.importFile, withProvision, does("Adds devices and keys from CSV or a bundle. A JSON object per row comes as soon as it is done, with credentials, this once.").takesFile(importTypes).givesLines(ImportRow{})}},
+		"/explain":      {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
+		"/sales":        {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
 
-		"/tokens":         {http.MethodGet: {a.tokens, socketOnly}, http.MethodPost: {a.addToken, socketOnly}},
-		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly}},
+		"/quarantine":              {http.MethodGet: {a.quarantine, withRead, does("Lists what waits for a person's decision, or waited.").with(askItemState, askDevice, askSale, askLimit).gives([]QuarantineItem{})}},
+		"/quarantine/{id}":         {http.MethodGet: {a.quarantineItem, withRead, does("Shows what was reported, sent and answered, and what may be decided.").gives(QuarantineItem{})}},
+		"/quarantine/{id}/retry":   {http.MethodPost: {a.decide(sale.DecisionRetry), socketOnly, does("Decides that the same bytes are sent again.").takes(&decisionBody{}, "reason").gives(DecisionResult{})}},
+		"/quarantine/{id}/resolve": {http.MethodPost: {a.decide(sale.DecisionResolve), socketOnly, does("Decides that an operation at OpenFiskal stands for it.").takes(&decisionBody{}, "reason").gives(DecisionResult{})}},
+		"/quarantine/{id}/discard": {http.MethodPost: {a.decide(sale.DecisionDiscard), socketOnly, does("Decides that nothing is sent for it.").takes(&decisionBody{}, "reason").gives(DecisionResult{})}},
 
-		"/people":                 {http.MethodGet: {a.people, socketOnly}, http.MethodPost: {a.addPerson, socketOnly}},
-		"/people/{name}":          {http.MethodDelete: {a.removePerson, socketOnly}},
-		"/people/{name}/password": {http.MethodPut: {a.setPassword, socketOnly}},
+		"/tokens": {http.MethodGet: {a.tokens, socketOnly, does("Lists tokens of programs.").gives([]Token{})},
+			http.MethodPost: {a.addToken, socketOnly, does("Makes a token; it is in this answer and in no later one.").takes(&NewToken{}, "name", "scope").gives(MadeToken{})}},
+		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly, does("Ends a token at once.")}},
+
+		"/people": {http.MethodGet: {a.people, socketOnly, does("Lists those who may use the page.").gives([]Person{})},
+			http.MethodPost: {a.addPerson, socketOnly, does("Adds somebody; a PIN is made where no password is given, and is in this answer and in no later one.").takes(&personBody{}, "name", "role").gives(AddedPerson{})}},
+		"/people/{name}":          {http.MethodDelete: {a.removePerson, socketOnly, does("Ends somebody's access at once.")}},
+		"/people/{name}/password": {http.MethodPut: {a.setPassword, socketOnly, does("Gives somebody another password, and logs him out everywhere.").takes(&passwordBody{}, "password")}},
 	}
 }
 
@@ -172,17 +183,13 @@ func (a api) remove(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a api) add(w http.ResponseWriter, r *http.Request) {
-	var add AddDevice
-	var key string
+	var b addBody
 	f := query(r)
 	if f == nil {
-		f = readBody(r,
-			field{"device_id", "a string", &add.DeviceID}, field{"register_id", "a string", &add.RegisterID},
-			field{"kind", "a string", &add.Kind}, field{"label", "a string", &add.Label},
-			field{"register_key", "a string", &key}, field{"unverified", "true or false", &add.Unverified},
-			field{"certificate", "true or false", &add.Cert})
+		f = readBody(r, b.fields()...)
 	}
-	add.Key = secret.FromString(key)
+	add := b.AddDevice
+	add.Key = secret.FromString(b.Key)
 	if f == nil {
 		f = add.Check()
 	}
@@ -234,14 +241,14 @@ func noRegister() *Refusal {
 }
 
 func (a api) setKey(w http.ResponseWriter, r *http.Request, set SetKey, f *Refusal) {
-	var key string
+	var b keyBody
 	if f == nil {
-		f = readBody(r, field{"register_key", "a string", &key}, field{"unverified", "true or false", &set.Unverified})
+		f = readBody(r, b.fields()...)
 	}
-	if f == nil && key == "" {
+	if f == nil && b.Key == "" {
 		f = invalid("register_key is missing or empty", "Send the new register key.")
 	}
-	set.Key = secret.FromString(key)
+	set.Key, set.Unverified = secret.FromString(b.Key), b.Unverified
 	if f != nil {
 		fail(w, f, set.Key)
 		return
@@ -264,7 +271,7 @@ func (a api) sales(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a api) explain(w http.ResponseWriter, r *http.Request) {
-	if f := query(r, "subject"); f != nil {
+	if f := query(r, askSubject.name); f != nil {
 		fail(w, f, secret.Text{})
 		return
 	}
@@ -276,7 +283,7 @@ func (a api) explain(w http.ResponseWriter, r *http.Request) {
 }
 
 func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
-	if f := query(r, "device_id", "sale_id", "state", "limit"); f != nil {
+	if f := query(r, names(askDevice, askSale, askSaleState, askLimit)...); f != nil {
 		return SaleFilter{}, f
 	}
 	q := r.URL.Query()

@@ -75,7 +75,7 @@ type ImportRow struct {
 	Line       int             `json:"line"`
 	DeviceID   sale.DeviceID   `json:"device_id"`
 	RegisterID sale.RegisterID `json:"register_id"`
-	Result     string          `json:"result"`           // added, key_changed, unchanged or failed
+	Result     string          `json:"result" enum:"added,key_changed,unchanged,failed"`
 	Key        string          `json:"key,omitempty"`    // as in Credentials
 	Detail     string          `json:"detail,omitempty"` // why it failed, or what to know
 	Username   string          `json:"username,omitempty"`
@@ -91,6 +91,23 @@ const (
 	RowUnchanged  = "unchanged"
 	RowFailed     = "failed"
 )
+
+// platformBody brings a platform key for one request.
+type platformBody struct {
+	Key          string `json:"platform_key"`
+	Organization string `json:"organization,omitempty"`
+}
+
+func (b *platformBody) fields() []field {
+	return []field{{"platform_key", "a string", &b.Key}, {"organization", "a string", &b.Organization}}
+}
+
+// platformKeyBody brings the one that the site keeps.
+type platformKeyBody struct {
+	Key string `json:"platform_key"`
+}
+
+func (b *platformKeyBody) fields() []field { return []field{{"platform_key", "a string", &b.Key}} }
 
 func (a api) keyOf(r *http.Request) (KeyOf, *Refusal) {
 	if f := query(r); f != nil {
@@ -113,14 +130,14 @@ func (a api) requestKey(kind sale.KeyRequestKind) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		of, f := a.keyOf(r)
 		q := KeyRequest{KeyOf: of, Kind: kind}
-		var key string
+		var b platformBody
 		if f == nil {
-			f = readBody(r, field{"platform_key", "a string", &key}, field{"organization", "a string", &q.Organization})
+			f = readBody(r, b.fields()...)
 		}
-		if f == nil && key == "" {
+		if f == nil && b.Key == "" {
 			f = invalid("platform_key is missing or empty", "Send the platform key; it is used once and not kept.")
 		}
-		q.PlatformKey = secret.FromString(key)
+		q.PlatformKey, q.Organization = secret.FromString(b.Key), b.Organization
 		if f != nil {
 			fail(w, f, q.PlatformKey)
 			return
@@ -144,15 +161,15 @@ func (a api) checkKey(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a api) setPlatformKey(w http.ResponseWriter, r *http.Request) {
-	var text string
+	var b platformKeyBody
 	f := query(r)
 	if f == nil {
-		f = readBody(r, field{"platform_key", "a string", &text})
+		f = readBody(r, b.fields()...)
 	}
-	if f == nil && text == "" {
+	if f == nil && b.Key == "" {
 		f = invalid("platform_key is missing or empty", "Send the platform key.")
 	}
-	key := secret.FromString(text)
+	key := secret.FromString(b.Key)
 	if f != nil {
 		fail(w, f, key)
 		return
@@ -273,11 +290,7 @@ func (c *Client) RequestKey(ctx context.Context, q KeyRequest, by string) (out K
 	if err != nil {
 		return out, err
 	}
-	body := struct {
-		Key          string `json:"platform_key"`
-		Organization string `json:"organization,omitempty"`
-	}{string(q.PlatformKey.Reveal()), q.Organization}
-	return out, c.do(ctx, http.MethodPost, path+"/"+string(q.Kind), body, by, &out)
+	return out, c.do(ctx, http.MethodPost, path+"/"+string(q.Kind), platformBody{string(q.PlatformKey.Reveal()), q.Organization}, by, &out)
 }
 
 // CheckKey asks about the keys of a register.
@@ -296,10 +309,7 @@ func (c *Client) ForRotation(ctx context.Context) (out []KeyToRotate, err error)
 
 // SetPlatformKey stores the site's platform key.
 func (c *Client) SetPlatformKey(ctx context.Context, key secret.Text, by string) (out KeyResult, err error) {
-	body := struct {
-		Key string `json:"platform_key"`
-	}{string(key.Reveal())}
-	return out, c.do(ctx, http.MethodPut, "/platform-key", body, by, &out)
+	return out, c.do(ctx, http.MethodPut, "/platform-key", platformKeyBody{string(key.Reveal())}, by, &out)
 }
 
 // Recipient is what bundles are encrypted to.

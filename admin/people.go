@@ -86,11 +86,21 @@ type personBody struct {
 	Seconds  int64     `json:"expires_seconds,omitempty"`
 }
 
+func (b *personBody) fields() []field {
+	return []field{{"name", "a string", &b.Name}, {"role", "a string", &b.Role}, {"password", "a string", &b.Password}, {"expires_seconds", "a whole number", &b.Seconds}}
+}
+
+type passwordBody struct {
+	Password string `json:"password"`
+}
+
+func (b *passwordBody) fields() []field { return []field{{"password", "a string", &b.Password}} }
+
 func (a api) addPerson(w http.ResponseWriter, r *http.Request) {
 	var b personBody
 	f := query(r)
 	if f == nil {
-		f = readBody(r, field{"name", "a string", &b.Name}, field{"role", "a string", &b.Role}, field{"password", "a string", &b.Password}, field{"expires_seconds", "a whole number", &b.Seconds})
+		f = readBody(r, b.fields()...)
 	}
 	if f == nil && (b.Seconds < 0 || b.Seconds > int64(longestLife/time.Second)) {
 		f = invalid("a person's time ends after ten years at the most", "Give less.")
@@ -122,12 +132,12 @@ func (a api) removePerson(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a api) setPassword(w http.ResponseWriter, r *http.Request) {
-	text := ""
+	var b passwordBody
 	f := query(r)
 	if f == nil {
-		f = readBody(r, field{"password", "a string", &text})
+		f = readBody(r, b.fields()...)
 	}
-	password := secret.FromString(text)
+	password := secret.FromString(b.Password)
 	if f != nil {
 		fail(w, f, password)
 		return
@@ -157,8 +167,5 @@ func (c *Client) RemovePerson(ctx context.Context, name, by string) error {
 
 // SetPassword gives somebody another password.
 func (c *Client) SetPassword(ctx context.Context, name string, password secret.Text, by string) error {
-	body := struct {
-		Password string `json:"password"`
-	}{string(password.Reveal())}
-	return c.do(ctx, http.MethodPut, "/people/"+url.PathEscape(name)+"/password", body, by, nil)
+	return c.do(ctx, http.MethodPut, "/people/"+url.PathEscape(name)+"/password", passwordBody{string(password.Reveal())}, by, nil)
 }

@@ -128,10 +128,14 @@ func noItem() *Refusal {
 	return &Refusal{Code: "not_found", Message: "there is no such item in quarantine", Remedy: "List them: edgegw quarantine list"}
 }
 
-// decisionBody is what the client writes.
+// decisionBody is what a decision brings.
 type decisionBody struct {
 	Reason    string `json:"reason"`
 	Operation string `json:"operation,omitempty"`
+}
+
+func (b *decisionBody) fields() []field {
+	return []field{{"reason", "a string", &b.Reason}, {"operation", "a string", &b.Operation}}
 }
 
 // MarshalJSON writes no allowed decisions as [].

@@ -23,7 +23,7 @@ func (a api) quarantine(w http.ResponseWriter, r *http.Request) {
 }
 
 func quarantineFilter(r *http.Request) (QuarantineFilter, *Refusal) {
-	if f := query(r, "state", "device_id", "sale_id", "limit"); f != nil {
+	if f := query(r, names(askItemState, askDevice, askSale, askLimit)...); f != nil {
 		return QuarantineFilter{}, f
 	}
 	q := r.URL.Query()
@@ -61,7 +61,9 @@ func (a api) decide(what sale.Decision) http.HandlerFunc {
 			f = noItem()
 		}
 		if f == nil {
-			f = readBody(r, field{"reason", "a string", &d.Reason}, field{"operation", "a string", &d.Operation})
+			var b decisionBody
+			f = readBody(r, b.fields()...)
+			d.Reason, d.Operation = b.Reason, b.Operation
 		}
 		if f == nil {
 			f = d.Check()

@@ -28,12 +28,16 @@ type NewToken struct {
 	Seconds int64      `json:"expires_seconds,omitempty"` // from now; 0: never
 }
 
+func (n *NewToken) fields() []field {
+	return []field{{"name", "a string", &n.Name}, {"scope", "a string", &n.Scope}, {"expires_seconds", "a whole number", &n.Seconds}}
+}
+
 // Token is a token as technicians see it.
 type Token struct {
 	ID        string     `json:"token_id"`
 	Name      string     `json:"name"`
 	Scope     sale.Scope `json:"scope"`
-	State     string     `json:"state"` // valid or expired
+	State     string     `json:"state" enum:"valid,expired"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt time.Time  `json:"expires_at,omitzero"`
 	UsedAt    time.Time  `json:"used_at,omitzero"` // to the hour
@@ -64,7 +68,7 @@ func (a api) addToken(w http.ResponseWriter, r *http.Request) {
 	var n NewToken
 	f := query(r)
 	if f == nil {
-		f = readBody(r, field{"name", "a string", &n.Name}, field{"scope", "a string", &n.Scope}, field{"expires_seconds", "a whole number", &n.Seconds})
+		f = readBody(r, n.fields()...)
 	}
 	if f != nil {
 		fail(w, f, secret.Text{})

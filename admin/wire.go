@@ -97,6 +97,10 @@ func invalid(message, remedy string) *Refusal {
 	return &Refusal{Code: "invalid", Message: message, Remedy: remedy}
 }
 
+// body is what the request of a route brings: its fields are what readBody takes
+// and what the description of the API tells.
+type body interface{ fields() []field }
+
 // addBody and keyBody are what the client writes. The key is a plain string
 // only here: secret.Text prints itself as redacted everywhere.
 type addBody struct {
@@ -104,9 +108,18 @@ type addBody struct {
 	Key string `json:"register_key,omitempty"`
 }
 
+func (b *addBody) fields() []field {
+	return []field{{"device_id", "a string", &b.DeviceID}, {"register_id", "a string", &b.RegisterID}, {"kind", "a string", &b.Kind}, {"label", "a string", &b.Label},
+		{"register_key", "a string", &b.Key}, {"unverified", "true or false", &b.Unverified}, {"certificate", "true or false", &b.Cert}}
+}
+
 type keyBody struct {
 	Key        string `json:"register_key"`
 	Unverified bool   `json:"unverified"`
+}
+
+func (b *keyBody) fields() []field {
+	return []field{{"register_key", "a string", &b.Key}, {"unverified", "true or false", &b.Unverified}}
 }
 
 // statuses maps the code of a refusal to a status of HTTP; every other code is

@@ -117,7 +117,7 @@ func (l *leakSite) ask() {
 		}
 	}
 	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
-		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens"} {
+		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/openapi.json"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
 	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)
