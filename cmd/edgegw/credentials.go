@@ -189,7 +189,7 @@ func writeNew(path string, data []byte) error {
 
 // oneDevice is what most device commands take.
 type oneDevice struct {
-	ID   string `arg:"" help:"Device."`
+	ID   string `arg:"" completion:"device" help:"Device."`
 	JSON bool   `help:"Print JSON."`
 }
 

@@ -147,7 +147,7 @@ func (c *deviceListCmd) Run(a *app) error {
 }
 
 type deviceShowCmd struct {
-	ID   string `arg:"" help:"Device."`
+	ID   string `arg:"" completion:"device" help:"Device."`
 	JSON bool   `help:"Print JSON."`
 }
 
@@ -202,7 +202,7 @@ func (a *app) says(d admin.Device) string {
 }
 
 type deviceRemoveCmd struct {
-	ID   string `arg:"" help:"Device."`
+	ID   string `arg:"" completion:"device" help:"Device."`
 	JSON bool   `help:"Print JSON."`
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 type explainCmd struct {
-	Subject string `arg:"" optional:"" placeholder:"SUBJECT" help:"Sale, device, register or DEVICE/SALE; without it, the site."`
+	Subject string `arg:"" optional:"" placeholder:"SUBJECT" completion:"device,register" help:"Sale, device, register or DEVICE/SALE; without it, the site."`
 	JSON    bool   `help:"Print JSON."`
 }
 
@@ -55,7 +55,7 @@ func (a *app) printDetails(details []admin.Detail) {
 }
 
 type deviceForgetGapsCmd struct {
-	ID   string `arg:"" help:"Device."`
+	ID   string `arg:"" completion:"device" help:"Device."`
 	JSON bool   `help:"Print JSON."`
 }
 

@@ -87,8 +87,8 @@ type keyCmd struct {
 
 // keyOf names whose key it is.
 type keyOf struct {
-	ID       string `arg:"" optional:"" help:"Device, or the register (reg_…) where no device has it any more."`
-	Register string `placeholder:"REG" help:"Register, instead of a device."`
+	ID       string `arg:"" optional:"" completion:"device,register" help:"Device, or the register (reg_…) where no device has it any more."`
+	Register string `placeholder:"REG" completion:"register" help:"Register, instead of a device."`
 }
 
 type keySetCmd struct {

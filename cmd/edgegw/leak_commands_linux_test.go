@@ -24,6 +24,7 @@ var leakCommands = map[string][][]string{
 	"sandbox":            nil,
 	"simulate":           nil,
 	"version":            {{"version"}, {"version", "--json"}},
+	"completion":         {{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}},
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
 	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},

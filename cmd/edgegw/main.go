@@ -105,7 +105,10 @@ type commands struct {
 	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
 	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
 	Simulate   simulateCmd   `cmd:"" help:"Pumps and chargers against any gateway."`
+	Completion completionCmd `cmd:"" help:"Print a script that completes commands, flags and ids, for bash, zsh or fish."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	Complete completeCmd `cmd:"" name:"__complete" hidden:""`
 }
 
 // runs reports whether the command line asks for the gateway. It prints nothing:

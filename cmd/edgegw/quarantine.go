@@ -20,7 +20,7 @@ type quarantineCmd struct {
 
 type quarantineListCmd struct {
 	All    bool   `help:"Also what has been decided."`
-	Device string `placeholder:"ID" help:"Only of this device."`
+	Device string `placeholder:"ID" completion:"device" help:"Only of this device."`
 	Limit  int    `default:"100" help:"How many at most."`
 	JSON   bool   `help:"Print JSON."`
 }
@@ -71,7 +71,7 @@ func (c *quarantineListCmd) Run(a *app) error {
 
 // itemArg names an item.
 type itemArg struct {
-	ID string `arg:"" help:"The number that the listing shows, or the sale's id where only one item has it."`
+	ID string `arg:"" completion:"quarantine" help:"The number that the listing shows, or the sale's id where only one item has it."`
 }
 
 func (i itemArg) check() error { return noKey(i.ID) }

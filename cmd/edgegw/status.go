@@ -118,9 +118,9 @@ func (a *app) printRegisters(all []admin.Register) {
 }
 
 type salesCmd struct {
-	Device string `placeholder:"ID" help:"Only of this device."`
+	Device string `placeholder:"ID" completion:"device" help:"Only of this device."`
 	Sale   string `placeholder:"ID" help:"Only this sale."`
-	State  string `placeholder:"STATE" help:"Only waiting, confirmed, quarantined or resolved ones."`
+	State  string `placeholder:"STATE" completion:"sale-state" help:"Only waiting, confirmed, quarantined or resolved ones."`
 	Limit  int    `default:"50" help:"How many at most."`
 	JSON   bool   `help:"Print JSON."`
 }

@@ -117,7 +117,7 @@ func (c *tokenListCmd) Run(a *app) error {
 }
 
 type tokenRemoveCmd struct {
-	ID   string `arg:"" help:"Its id, from the listing; not the token itself."`
+	ID   string `arg:"" completion:"token" help:"Its id, from the listing; not the token itself."`
 	JSON bool   `help:"Print JSON."`
 }
 
