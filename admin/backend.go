@@ -120,8 +120,8 @@ type Device struct {
 	Status   json.RawMessage `json:"status"`
 	StatusAt time.Time       `json:"status_at,omitzero"`
 
-	Password     bool              `json:"password"`     // it may log in with its secret
-	Certificates []CertificateInfo `json:"certificates"` // that were issued to it
+	Password     bool              `json:"password"`              // it may log in with its secret
+	Certificates []CertificateInfo `json:"certificates,omitzero"` // that were issued to it; a listing, which is flat, leaves them out
 }
 
 // AddDevice asks for a new device. Key may be empty: sales wait until it comes.

@@ -22,7 +22,7 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 	}
 	if _, err := k.ring.Get(a.DeviceID); err == nil {
 		return admin.Credentials{}, &admin.Refusal{Code: "exists", Message: fmt.Sprintf("there is a device %s already", a.DeviceID),
-			Remedy: "Choose another id, or remove it first: edgegw device remove " + string(a.DeviceID)}
+			Remedy: "Choose another id, or, for new hardware in its place: edgegw device replace " + string(a.DeviceID)}
 	}
 	var checked checkedKey
 	if !a.Key.Empty() {

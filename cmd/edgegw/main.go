@@ -151,10 +151,23 @@ func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 		return a.report(lost) // the help text; kong takes it for wrong usage
 	}
 	if err != nil {
-		return a.report(usage("%w; see: edgegw --help", err))
+		return a.report(usage("%w; see: %s --help", err, commandOf(err)))
 	}
 	a.globals = c.globals
 	return a.report(out.lost(parsed.Run(a)))
+}
+
+// commandOf is the command whose help tells what was wrong.
+func commandOf(err error) string {
+	name := "edgegw"
+	if p := (*kong.ParseError)(nil); errors.As(err, &p) {
+		for _, part := range p.Context.Path {
+			if part.Command != nil {
+				name += " " + part.Command.Name
+			}
+		}
+	}
+	return name
 }
 
 // keys finds OpenFiskal keys and tokens. One typed where none belongs must not stand in

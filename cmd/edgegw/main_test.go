@@ -297,7 +297,7 @@ func (b *box) devices(service *sandbox.Service) {
 	if made["key"] != "active" {
 		t.Errorf("the key is %v, want active", made["key"])
 	}
-	run("", "device", "add", "pump-1", "--register", "reg_1").want(t, 1, "pump-1", "device remove")
+	run("", "device", "add", "pump-1", "--register", "reg_1").want(t, 1, "pump-1", "device replace")
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,380 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"edgegw/admin"
+	"edgegw/fiscal/sandbox"
+)
+
+// The transcripts in testdata/script are what a person types, and sees. Beside
+// testscript's own words they have these:
+//
+//	edgegw ARGS              runs it; exit code 0, and nothing on stderr
+//	exits N edgegw ARGS      exit code N; on stderr lines that begin with edgegw:
+//	upto WORDS edgegw ARGS   runs it until its output has the words, then SIGTERM; exit code 0
+//	gateway [ARGS]           starts edgegw run, and waits until it answers
+//	stop                     ends it, which must be clean
+//	standin REG…             starts OpenFiskal's stand-in; the key of each register is in REG.key, the platform key in platform.key
+//	refuse N                 the stand-in refuses the end of the next N sales
+//	uplink down|up           the stand-in cannot be reached, or can again
+//	rows N NAME…             stdout is a JSON array of N flat objects with these names (CONTRACT.md ruling 5)
+//	object NAME…             stdout is one JSON object with these names
+//	keep NAME FIELD          puts a field of the JSON on stdout, or of its first row, into an environment variable
+func TestTranscripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup:               prepareTranscript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"edgegw":  func(ts *testscript.TestScript, _ bool, args []string) { exits(ts, exitDone, args) },
+			"exits":   exitsCmd,
+			"upto":    uptoCmd,
+			"gateway": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).start(ts, args) },
+			"stop":    func(ts *testscript.TestScript, _ bool, _ []string) { siteOf(ts).stop() },
+			"standin": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).standin(ts, args) },
+			"refuse":  refuseCmd,
+			"uplink":  func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).service.SetDown(args[0] == "down") },
+			"rows":    rowsCmd,
+			"object":  objectCmd,
+			"keep":    keepCmd,
+		},
+	})
+}
+
+// transcriptSite is what a transcript is played on.
+type transcriptSite struct {
+	dir     string
+	service *sandbox.Service
+	stop    func()
+}
+
+type transcriptKey struct{}
+
+func siteOf(ts *testscript.TestScript) *transcriptSite {
+	return ts.Value(transcriptKey{}).(*transcriptSite)
+}
+
+func prepareTranscript(env *testscript.Env) error {
+	dir, err := os.MkdirTemp("", "edgegw-test-") // the work directory is too long for a socket
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(dir) })
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
+		return err
+	}
+	if err := os.Symlink(os.Args[0], filepath.Join(bin, "edgegw")); err != nil {
+		return err
+	}
+	s := &transcriptSite{dir: filepath.Join(dir, "data"), stop: func() {}}
+	env.Defer(func() { s.stop() })
+	env.Values[transcriptKey{}] = s
+	env.Vars = append(env.Vars, "PATH="+bin+string(os.PathListSeparator)+env.Getenv("PATH"), asCommand+"=1", "GORACE=atexit_sleep_ms=0", "USER=technician",
+		"EDGEGW_DATA_DIR="+s.dir, "EDGEGW_SITE_NAME=Station 12", "EDGEGW_ALLOW_VOLATILE_DATA=true", "EDGEGW_HTTP_LISTEN=127.0.0.1:0", "EDGEGW_MQTT_TLS_LISTEN=127.0.0.1:0",
+		"EDGEGW_OPENFISKAL_PROXY=none", "EDGEGW_OPENFISKAL_TIMEOUT=5s", "EDGEGW_STORE_MIN_FREE_BYTES=0", "EDGEGW_OPENFISKAL_BASE_URL=https://127.0.0.1:1/v1")
+	return nil
+}
+
+func (s *transcriptSite) standin(ts *testscript.TestScript, registers []string) {
+	s.service = sandbox.New(sandbox.Options{})
+	server, err := s.service.ListenTLS("127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = server.Close() })
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), server.CAPEM(), 0o600))
+	ts.Setenv("EDGEGW_OPENFISKAL_BASE_URL", server.URL())
+	ts.Setenv("EDGEGW_OPENFISKAL_CA_FILE", ts.MkAbs("ca.pem"))
+	ts.Check(os.WriteFile(ts.MkAbs("platform.key"), []byte(s.service.PlatformKey()+"\n"), 0o600))
+	for _, r := range registers {
+		if r, bare := strings.CutPrefix(r, "bare:"); bare {
+			ts.Check(s.service.AddBareRegister(r))
+			continue
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(r+".key"), []byte(s.service.MustAddRegister(r)+"\n"), 0o600))
+	}
+}
+
+func refuseCmd(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	siteOf(ts).service.Inject(sandbox.Fault{Step: sandbox.StepComplete, Action: sandbox.Answer, Status: 422, Times: n,
+		Body: `{"object":"error","code":"validation_error","message":"no such tax rate","param":"line_items[0]"}`})
+}
+
+// transcriptEnv is what every command of a transcript sees.
+func transcriptEnv(ts *testscript.TestScript) (env []string) {
+	for _, name := range []string{"PATH", asCommand, "GORACE", "USER", "HOME", "TMPDIR", "EDGEGW_DATA_DIR", "EDGEGW_SITE_NAME", "EDGEGW_ALLOW_VOLATILE_DATA", "EDGEGW_HTTP_LISTEN",
+		"EDGEGW_HTTP_TLS_LISTEN", "EDGEGW_MQTT_TLS_LISTEN", "EDGEGW_OPENFISKAL_PROXY", "EDGEGW_OPENFISKAL_TIMEOUT", "EDGEGW_STORE_MIN_FREE_BYTES", "EDGEGW_OPENFISKAL_BASE_URL",
+		"EDGEGW_OPENFISKAL_CA_FILE", "EDGEGW_OPENFISKAL_TOPOLOGY", "EDGEGW_OPENFISKAL_ORGANIZATION"} {
+		if value := ts.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+func (s *transcriptSite) start(ts *testscript.TestScript, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	c := exec.CommandContext(ctx, os.Args[0], append([]string{"run"}, args...)...)
+	c.Dir, c.Env = ts.MkAbs("."), transcriptEnv(ts)
+	var log bytes.Buffer
+	c.Stderr = &log
+	ts.Check(c.Start())
+	s.stop = func() {
+		s.stop = func() {}
+		_ = c.Process.Signal(syscall.SIGTERM)
+		err := c.Wait()
+		cancel()
+		if err != nil {
+			ts.Fatalf("the gateway ended with %v:\n%s", err, log.String())
+		}
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		client, err := admin.Dial(filepath.Join(s.dir, admin.SocketName))
+		if err == nil {
+			_ = client.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("the gateway does not answer: %v", err)
+		case <-tick.C:
+		}
+	}
+}
+
+func exitsCmd(ts *testscript.TestScript, _ bool, args []string) {
+	code, err := strconv.Atoi(args[0])
+	if err != nil || code == exitDone || len(args) < 2 || args[1] != "edgegw" {
+		ts.Fatalf("exits N edgegw ARGS, where N is not 0")
+	}
+	exits(ts, code, args[2:])
+}
+
+func exits(ts *testscript.TestScript, want int, args []string) {
+	code := exitDone
+	if err := ts.Exec("edgegw", args...); err != nil {
+		exit := (*exec.ExitError)(nil)
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+	said := ts.ReadFile("stderr")
+	if want == exitDone && said != "" {
+		ts.Fatalf("done, and says on stderr: %s", said)
+	}
+	for line := range strings.Lines(said) {
+		if !strings.HasPrefix(line, "edgegw: ") {
+			ts.Fatalf("a line on stderr that does not begin with edgegw: %s", line)
+		}
+	}
+}
+
+// uptoCmd is for what ends with a signal only.
+func uptoCmd(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	c := exec.CommandContext(ctx, os.Args[0], args[2:]...)
+	out := &awaited{word: args[0], came: make(chan struct{})}
+	c.Dir, c.Env, c.Stdout, c.Stderr = ts.MkAbs("."), transcriptEnv(ts), out, out
+	ts.Check(c.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		ts.Fatalf("it ended (%v) without %q:\n%s", err, args[0], out.String())
+	case <-out.came:
+	}
+	_ = c.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil {
+		ts.Fatalf("%v:\n%s", err, out.String())
+	}
+	_, err := ts.Stdout().Write([]byte(out.String()))
+	ts.Check(err)
+}
+
+// awaited keeps an output, and says when a word has come.
+type awaited struct {
+	word string
+	came chan struct{}
+	once sync.Once
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *awaited) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(b)
+	if strings.Contains(w.text.String(), w.word) {
+		w.once.Do(func() { close(w.came) })
+	}
+	return len(b), nil
+}
+
+func (w *awaited) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+func rowsCmd(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var rows []map[string]any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &rows); err != nil || rows == nil {
+		ts.Fatalf("no array of objects: %v", err)
+	}
+	if len(rows) != n {
+		ts.Fatalf("%d rows, want %d", len(rows), n)
+	}
+	for _, row := range rows {
+		for name, value := range row {
+			if !flat(value) && name != "status" { // what a device says of itself is free JSON
+				ts.Fatalf("%s is not flat: %v", name, value)
+			}
+		}
+		has(ts, row, args[1:])
+	}
+}
+
+// flat is a word, a number or a list of them.
+func flat(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		return false
+	case []any:
+		return !slices.ContainsFunc(v, func(one any) bool {
+			_, list := one.([]any)
+			return list || !flat(one)
+		})
+	}
+	return true
+}
+
+func objectCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var one map[string]any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &one); err != nil {
+		ts.Fatalf("no object: %v", err)
+	}
+	has(ts, one, args)
+}
+
+func has(ts *testscript.TestScript, row map[string]any, names []string) {
+	for _, name := range names {
+		if _, there := row[name]; !there {
+			ts.Fatalf("%s is missing; there are %v", name, slices.Sorted(maps.Keys(row)))
+		}
+	}
+}
+
+func keepCmd(ts *testscript.TestScript, _ bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	if rows, is := v.([]any); is && len(rows) > 0 {
+		v = rows[0]
+	}
+	row, _ := v.(map[string]any)
+	text, is := row[args[1]].(string)
+	if !is {
+		ts.Fatalf("there is no word %s: %v", args[1], v)
+	}
+	ts.Setenv(args[0], text)
+}
+
+// leaves are the commands that a person can give, with what they take.
+func leaves(t *testing.T) map[string]*kong.Node {
+	t.Helper()
+	parser, err := kong.New(&commands{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]*kong.Node{}
+	for _, leaf := range parser.Model.Leaves(true) {
+		name := leaf.Name
+		for up := leaf.Parent; up.Parent != nil; up = up.Parent {
+			name = up.Name + " " + name
+		}
+		all[name] = leaf
+	}
+	return all
+}
+
+var (
+	transcriptLine = regexp.MustCompile(`^(?:(exits) [123] |(upto) (?:'[^']*'|\S+) )?edgegw (.*)$`)
+	withJSON       = regexp.MustCompile(`(^| )--json( |$)`)
+)
+
+// Every command has a transcript: of how it is used, of its JSON, which is judged
+// in the next line, and of what it says when it is used wrongly.
+func TestEveryCommandHasATranscript(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, failed, asJSON := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	all := leaves(t)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(string(text), "\n")
+		for i, line := range lines {
+			m := transcriptLine.FindStringSubmatch(line)
+			if strings.HasPrefix(line, "gateway") {
+				used["run"] = true
+			}
+			if m == nil {
+				continue
+			}
+			words := strings.Fields(m[3])
+			name := words[0]
+			if all[name] == nil && len(words) > 1 {
+				name += " " + words[1]
+			}
+			switch {
+			case m[1] != "":
+				failed[name] = true
+			case withJSON.MatchString(m[3]):
+				next, _, _ := strings.Cut(lines[i+1], " ")
+				asJSON[name] = asJSON[name] || next == "rows" || next == "object"
+			default:
+				used[name] = true
+			}
+		}
+	}
+	for name, leaf := range all {
+		takesJSON := slices.ContainsFunc(leaf.Flags, func(f *kong.Flag) bool { return f.Name == "json" })
+		if !used[name] || !failed[name] || takesJSON && !asJSON[name] {
+			t.Errorf("edgegw %s: used in a transcript %v, wrongly %v, its --json judged %v: write one in testdata/script", name, used[name], failed[name], !takesJSON || asJSON[name])
+		}
+	}
+}
