@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"edgegw/admin"
+	"edgegw/provision"
 )
 
 type importCmd struct {
@@ -44,6 +45,7 @@ func (c *importCmd) Run(a *app) error {
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that left must not end us between the adding and the showing
 	rows, failed := []admin.ImportRow{}, 0
+	far := a.progress("import", "row", rowsIn(file))
 	err = a.with(true, func(b admin.Backend) error {
 		return b.Import(a.ctx, file, admin.LocalUser(), func(r admin.ImportRow) {
 			if r.CAFile != "" {
@@ -55,10 +57,12 @@ func (c *importCmd) Run(a *app) error {
 			r = keep.take(r)
 			rows = append(rows, r)
 			if !c.JSON {
-				c.show(a, r)
+				far.aside(func() { c.show(a, r) })
 			}
+			far.done(int64(len(rows)))
 		})
 	})
+	far.end()
 	err = errors.Join(err, keep.close())
 	if c.JSON && (err == nil || len(rows) > 0) {
 		err = errors.Join(err, a.printJSON(rows))
@@ -87,6 +91,22 @@ func (c *importCmd) read(a *app) ([]byte, error) {
 		return nil, fmt.Errorf("read the file: %w", err)
 	}
 	return file, nil
+}
+
+// rowsIn counts them, as far as the file can be read here: a bundle opens on the
+// box only.
+func rowsIn(file []byte) int64 {
+	if provision.IsBundle(file) {
+		return 0
+	}
+	rows, err := provision.Parse(file)
+	for _, r := range rows {
+		r.Key.Wipe()
+	}
+	if err != nil {
+		return 0 // the gateway says what is wrong
+	}
+	return int64(len(rows))
 }
 
 // show prints a row as soon as it is done: a device's password is shown once.
