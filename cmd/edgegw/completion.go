@@ -19,15 +19,6 @@ type completionCmd struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// Help says where the script belongs.
-func (c *completionCmd) Help() string {
-	return `Examples:
-  source <(edgegw completion bash)                                    # this shell
-  edgegw completion bash > /etc/bash_completion.d/edgegw              # every bash
-  edgegw completion zsh > /usr/local/share/zsh/site-functions/_edgegw # every zsh
-  edgegw completion fish > ~/.config/fish/completions/edgegw.fish`
-}
-
 // Run prints a script for the shell. What it completes it asks of this program.
 func (c *completionCmd) Run(a *app) error {
 	script, err := completionScripts.ReadFile("completion/" + c.Shell)

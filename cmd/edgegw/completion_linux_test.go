@@ -176,7 +176,8 @@ type shell struct {
 	n    int
 }
 
-func startShell(t *testing.T, bin, path string, args ...string) *shell {
+// openTerminal makes one: what a person sees and types, and what a program has.
+func openTerminal(t *testing.T, columns uint16) (tty, side *os.File) {
 	t.Helper()
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -190,16 +191,22 @@ func startShell(t *testing.T, bin, path string, args ...string) *shell {
 	var number int
 	err = raw.Control(func(fd uintptr) {
 		_ = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
-		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: 500})
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: columns})
 		number, _ = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	side, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tty, side
+}
+
+func startShell(t *testing.T, bin, path string, args ...string) *shell {
+	t.Helper()
+	tty, side := openTerminal(t, 500)
 	c := exec.CommandContext(t.Context(), path, args...)
 	c.Dir = bin
 	c.Env = append(command(t.Context()).Env, "PATH="+bin+":"+os.Getenv("PATH"), "TERM=xterm", "HOME="+bin, "PS1=$ ", "INPUTRC=/dev/null")
@@ -251,4 +258,24 @@ func (s *shell) until(typing, word string) string {
 	text := s.seen.String()
 	s.seen.Reset()
 	return text
+}
+
+// On a terminal an error is broken between words, and a command that it ends in
+// stays whole, to be copied.
+func TestErrorsOnATerminal(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	b.edgegw("device", "add", "pump-01", "--register", "reg_1").want(t, 0)
+	tty, side := openTerminal(t, 60)
+	c := command(t.Context(), append(slices.Clone(b.flags), "key", "check", "pump-01")...)
+	c.Stdin, c.Stdout, c.Stderr = side, side, side
+	if err := c.Run(); c.ProcessState.ExitCode() != 1 {
+		t.Fatal(err)
+	}
+	said := make([]byte, 4096)
+	_ = tty.SetReadDeadline(time.Now().Add(deadline))
+	n, err := tty.Read(said)
+	if want := "edgegw: register reg_1 has no key yet. Enter it:\r\n        edgegw key set pump-01 --key-stdin\r\n"; err != nil || string(said[:n]) != want {
+		t.Errorf("%v, %q, want %q", err, said[:n], want)
+	}
 }

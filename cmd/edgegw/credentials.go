@@ -89,14 +89,14 @@ func (c certificate) handOver(a *app, headline string, made admin.Credentials, a
 			return err
 		}
 	} else {
-		h.words(&text, headline)
+		h.words(&text, headline, widthOf(a.out))
 	}
 	_, err = a.out.Write(text.Bytes())
 	return err
 }
 
-func (h handed) words(text *bytes.Buffer, headline string) {
-	fmt.Fprintf(text, "%s\n\n", headline)
+func (h handed) words(text *bytes.Buffer, headline string, width int) {
+	fmt.Fprintf(text, "%s\n\n", wrap(headline, width, 0, 0))
 	rows := [][]string{{"  user name", h.Username}}
 	if h.Password != "" {
 		rows = append(rows, []string{"  password", h.Password + "   (shown this once)"})
@@ -108,7 +108,7 @@ func (h handed) words(text *bytes.Buffer, headline string) {
 	}
 	table(text, rows...)
 	if h.Notice != "" {
-		fmt.Fprintf(text, "\n%s\n", clean(h.Notice))
+		fmt.Fprintf(text, "\n%s\n", wrap(clean(h.Notice), width, 0, 0))
 	}
 }
 

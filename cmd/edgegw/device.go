@@ -133,7 +133,7 @@ func (c *deviceListCmd) Run(a *app) error {
 			return a.printJSON(list(all))
 		}
 		if len(all) == 0 {
-			fmt.Fprintln(a.out, "There is no device yet. Add one: edgegw device add pump-01 --register reg_… --key-stdin")
+			a.say("There is no device yet. Add one: edgegw device add pump-01 --register reg_… --key-stdin")
 			return nil
 		}
 		rows := [][]string{{"DEVICE", "KIND", "REGISTER", "STATE", "SINCE", "KEY", "WAITING", "RECEIPTS", "LABEL"}}

@@ -27,7 +27,7 @@ func (c *explainCmd) Run(a *app) error {
 		if e.Details = list(e.Details); c.JSON {
 			return a.printJSON(e)
 		}
-		fmt.Fprintln(a.out, clean(e.Sentence))
+		a.say(e.Sentence)
 		if len(e.Details) > 0 {
 			fmt.Fprintln(a.out)
 			a.printDetails(e.Details)

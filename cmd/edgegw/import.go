@@ -81,7 +81,7 @@ func (c *importCmd) read(a *app) ([]byte, error) {
 	if c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
-			return nil, fmt.Errorf("read the file: %w", err)
+			return nil, fmt.Errorf("read the file: %w", unreadable(c.File, err))
 		}
 		defer func() { _ = f.Close() }() // it was only read
 		in = f

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -39,6 +40,7 @@ func (k keySource) readA(a *app, what string) (secret.Text, error) {
 	case k.KeyFile != "":
 		from = k.KeyFile
 		raw, err = readKeyFile(k.KeyFile)
+		err = unreadable(k.KeyFile, err)
 	case k.KeyStdin && a.inTerminal:
 		fmt.Fprintf(a.err, "The %s (it is not shown): ", what)
 		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
@@ -67,6 +69,17 @@ func (k keySource) must(a *app, what string) (secret.Text, error) {
 		return secret.Text{}, usage("where is the %s? Give --key-file FILE or --key-stdin", what)
 	}
 	return k.readA(a, what)
+}
+
+// unreadable says what to do about a file that a person named.
+func unreadable(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no file %s here; check its name and the folder", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("you may not read %s; run this as its owner, or as root", path)
+	}
+	return err
 }
 
 func readKeyFile(path string) ([]byte, error) {
@@ -146,7 +159,7 @@ func showKey(a *app, result admin.KeyResult, err error, asJSON bool) error {
 	if result.RegisterID == sale.PlatformKey {
 		whose = "The platform key"
 	}
-	fmt.Fprintln(a.out, strings.TrimSpace(fmt.Sprintf("%s is stored: %s. %s", whose, result.Key, clean(result.Notice))))
+	a.say(strings.TrimSpace(fmt.Sprintf("%s is stored: %s. %s", whose, result.Key, result.Notice)))
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 	parser, err := kong.New(&c, kong.Name("edgegw"),
 		kong.Description("The gateway between the pumps and chargers of a site and OpenFiskal. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 needs attention."),
 		kong.Writers(a.out, a.err), kong.Exit(func(code int) { panic(helped(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
+		kong.PostBuild(withExamples), kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}))
 	if err != nil {
 		return a.report(fmt.Errorf("read the command line: %w", err))
 	}
@@ -151,23 +151,35 @@ func (a *app) main(ctx context.Context, stop func(), args []string) (code int) {
 		return a.report(lost) // the help text; kong takes it for wrong usage
 	}
 	if err != nil {
-		return a.report(usage("%w; see: %s --help", err, commandOf(err)))
+		return a.report(wrongUsage(err, parser.Model.Node))
 	}
 	a.globals = c.globals
 	return a.report(out.lost(parsed.Run(a)))
 }
 
-// commandOf is the command whose help tells what was wrong.
-func commandOf(err error) string {
+// wrongUsage ends in the command whose help tells what was wrong.
+func wrongUsage(err error, at *kong.Node) error {
 	name := "edgegw"
 	if p := (*kong.ParseError)(nil); errors.As(err, &p) {
 		for _, part := range p.Context.Path {
 			if part.Command != nil {
-				name += " " + part.Command.Name
+				at, name = part.Command, name+" "+part.Command.Name
 			}
 		}
 	}
-	return name
+	if strings.HasPrefix(err.Error(), "expected one of ") { // nothing came behind it
+		var all []string
+		for _, child := range at.Children {
+			if !child.Hidden {
+				all = append(all, child.Name)
+			}
+		}
+		return usage("which command? %s; see: %s --help", strings.Join(all, ", "), name)
+	}
+	if before, _, is := strings.Cut(err.Error(), ": expected duration but got "); is {
+		return usage("%s needs a length of time, such as 90s, 5m or 1h; see: %s --help", before, name)
+	}
+	return usage("%w; see: %s --help", err, name)
 }
 
 // keys finds OpenFiskal keys and tokens. One typed where none belongs must not stand in
@@ -192,7 +204,8 @@ func (a *app) report(err error) int {
 	}
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintln(a.err, "edgegw: "+clean(card.Mask(keys.ReplaceAllString(line, secret.Redacted))))
+			text := "edgegw: " + clean(card.Mask(keys.ReplaceAllString(line, secret.Redacted)))
+			fmt.Fprintln(a.err, wrap(text, widthOf(a.err), 0, len("edgegw: ")))
 		}
 	}
 	return code

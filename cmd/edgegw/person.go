@@ -40,6 +40,7 @@ func (p passwordSource) read(a *app) (secret.Text, error) {
 	switch {
 	case p.PasswordFile != "":
 		raw, err = readKeyFile(p.PasswordFile)
+		err = unreadable(p.PasswordFile, err)
 	case p.PasswordStdin && a.inTerminal:
 		return typed(a)
 	case p.PasswordStdin:
@@ -149,7 +150,7 @@ func (c *personListCmd) Run(a *app) error {
 }
 
 type personRemoveCmd struct {
-	Name string `arg:"" help:"Name, from the listing."`
+	Name string `arg:"" completion:"person" help:"Name, from the listing."`
 	JSON bool   `help:"Print JSON."`
 }
 
@@ -168,7 +169,7 @@ func (c *personRemoveCmd) Run(a *app) error {
 }
 
 type personPasswordCmd struct {
-	Name string `arg:"" help:"Name, from the listing."`
+	Name string `arg:"" completion:"person" help:"Name, from the listing."`
 	passwordSource
 	JSON bool `help:"Print JSON."`
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"edgegw/card"
 )
@@ -37,16 +38,33 @@ func list[T any](s []T) []T {
 	return s
 }
 
-// table writes rows in columns; the first row is the heading.
+// table writes rows in columns; the first row is the heading. On a terminal the
+// last column is wrapped, where there is room for it.
 func table(w io.Writer, rows ...[]string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text strings.Builder
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	widths := []int{}
 	for _, row := range rows {
 		for i := range row {
 			row[i] = clean(row[i])
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	_ = t.Flush() // w keeps the error: see output
+	_ = t.Flush() // a strings.Builder takes all
+	last := 0
+	for _, width := range widths[:max(0, len(widths)-1)] {
+		last += width + 2
+	}
+	for line := range strings.Lines(text.String()) {
+		if cells := []rune(strings.TrimSuffix(line, "\n")); len(cells) > last {
+			line = string(cells[:last]) + wrap(string(cells[last:]), widthOf(w), last, last) + "\n"
+		}
+		fmt.Fprint(w, line) // w keeps the error: see output
+	}
 }
 
 // clean takes out what could steer a terminal: labels and causes are texts of

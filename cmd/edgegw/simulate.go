@@ -144,7 +144,7 @@ func (c *simulateCmd) config(a *app, l login) (simulator.Config, error) {
 func readRoots(path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the CA: %w", err)
+		return nil, fmt.Errorf("read the CA: %w", unreadable(path, err))
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
@@ -171,7 +171,7 @@ func (c *simulateCmd) logins() ([]login, error) {
 	if c.Credentials != "" {
 		f, err := os.Open(c.Credentials)
 		if err != nil {
-			return nil, fmt.Errorf("read --credentials: %w", err)
+			return nil, fmt.Errorf("read --credentials: %w", unreadable(c.Credentials, err))
 		}
 		all, err = readLogins(f)
 		_ = f.Close() // it was only read
@@ -186,7 +186,7 @@ func (c *simulateCmd) logins() ([]login, error) {
 		}
 		password, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("read the password of %s: %w", clean(id), err)
+			return nil, fmt.Errorf("read the password of %s: %w", clean(id), unreadable(file, err))
 		}
 		word := strings.TrimRight(string(password), "\r\n")
 		if word == "" {

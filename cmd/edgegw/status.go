@@ -55,7 +55,8 @@ func attention(s admin.Status) (reasons []string) {
 
 func (a *app) printStatus(s admin.Status) {
 	if s.Sentence != "" {
-		fmt.Fprintf(a.out, "%s\n\n", clean(s.Sentence))
+		a.say(s.Sentence)
+		fmt.Fprintln(a.out)
 	}
 	gateway := "does not run; this is read from its data"
 	if s.Running {
@@ -82,7 +83,9 @@ func (a *app) printStatus(s admin.Status) {
 		if c.Severity >= health.Attention {
 			mark = "ATTENTION"
 		}
-		fmt.Fprintf(a.out, "\n%s: %s (since %s)\n  %s\n", mark, clean(c.Title), a.when(c.Since), clean(c.Remedy))
+		fmt.Fprintln(a.out)
+		a.say(fmt.Sprintf("%s: %s (since %s)", mark, c.Title, a.when(c.Since)))
+		fmt.Fprintln(a.out, "  "+wrap(clean(c.Remedy), widthOf(a.out), 2, 2))
 	}
 }
 

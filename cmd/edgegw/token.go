@@ -72,7 +72,7 @@ func (c *tokenAddCmd) show(a *app, made admin.MadeToken) error {
 		table(&text, []string{"  token", made.Secret + "   (shown this once)"}, []string{"  id", made.ID}, []string{"  ends", ends},
 			[]string{"  API", dash(made.URL)}, []string{"  CA file", dash(made.CAFile)})
 		if made.Notice != "" {
-			fmt.Fprintf(&text, "\n%s\n", clean(made.Notice))
+			fmt.Fprintf(&text, "\n%s\n", wrap(clean(made.Notice), widthOf(a.out), 0, 0))
 		}
 	}
 	_, err := a.out.Write(text.Bytes())
@@ -104,7 +104,7 @@ func (c *tokenListCmd) Run(a *app) error {
 			return a.printJSON(list(all))
 		}
 		if len(all) == 0 {
-			fmt.Fprintln(a.out, "There is no token. Make one: edgegw token add NAME --scope metrics|read|provision")
+			a.say("There is no token. Make one: edgegw token add NAME --scope metrics|read|provision")
 			return nil
 		}
 		rows := [][]string{{"ID", "NAME", "SCOPE", "STATE", "MADE", "ENDS", "USED"}}
