@@ -333,3 +333,94 @@ func TestTheExamplesOfTheAPI(t *testing.T) {
 		t.Errorf("after %d examples pump-07 is %+v, %v", asked, d, err)
 	}
 }
+
+// Every operation that is described, over real TLS: refused without a token, with
+// one that does not open it, sent by another page, and after too many tokens in
+// vain; and nothing has changed. Those that are meant for the box only are refused
+// to every token.
+func TestEveryDescribedRouteIsRefusedToOthers(t *testing.T) {
+	s := newAPISite(t)
+	defer s.off()
+	s.add("pump-01")
+	tokens := map[sale.Scope]string{}
+	for _, scope := range sale.Scopes {
+		tokens[scope] = s.token(string(scope), scope, 0).Secret
+	}
+	doc := describedSite(t, s.testSite).doc
+	before, err := s.Device(t.Context(), "pump-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trail := len(s.trail("token:read")) + len(s.trail("token:metrics")) + len(s.trail("token:provision"))
+	client, writes := s.program(true), 0
+	refused := func(why string, r reply, status int, code string) {
+		t.Helper()
+		if r.StatusCode != status || r.code() != code {
+			t.Errorf("%s %s: %s %s, want %d %s", r.Request.Method, r.Request.URL.Path+" "+why, r.Status, r.text, status, code)
+		}
+	}
+	type op struct {
+		method, url, body string
+		scopes            []sale.Scope
+	}
+	var all []op
+	for path, item := range doc["paths"].(map[string]any) {
+		for method, about := range item.(map[string]any) {
+			if method == "parameters" {
+				continue
+			}
+			o := op{method: strings.ToUpper(method), url: s.secure(admin.Prefix + strings.NewReplacer("{id}", "pump-01", "{device}", "pump-01", "{register}", "reg_pump-01", "{token}", "AAAAAAAA").Replace(path))}
+			for _, scope := range about.(map[string]any)["x-edgegw-scopes"].([]any) {
+				o.scopes = append(o.scopes, sale.Scope(scope.(string)))
+			}
+			if o.method != "GET" {
+				writes++
+				o.body = "{}"
+			}
+			all = append(all, o)
+		}
+	}
+	for _, o := range all {
+		if o.method == "GET" {
+			continue // a page may have it asked, without the token, and cannot read what comes
+		}
+		refused("from another page", s.ask(client, o.method, o.url, tokens[sale.ScopeProvision], o.body, "Origin", "https://elsewhere.test", "Sec-Fetch-Site", "cross-site"), 403, "cross_origin")
+	}
+	for _, o := range all {
+		for _, scope := range sale.Scopes {
+			r := s.ask(client, o.method, o.url, tokens[scope], o.body)
+			if opens := slices.Contains(o.scopes, scope); !opens {
+				refused("with scope "+string(scope), r, 403, "scope")
+			} else if r.StatusCode == 401 || r.StatusCode == 403 {
+				t.Errorf("%s %s with scope %s: %s", o.method, o.url, scope, r.Status)
+			}
+		}
+	}
+	locked := 0
+	for i, o := range slices.Concat(all, all) {
+		token := "edgegw_AAAAAAAABBBBBBBBBBBBBBBBBBBBBBBBBB"
+		if i%2 == 0 {
+			token = ""
+		}
+		r := s.ask(client, o.method, o.url, token, o.body)
+		if r.StatusCode == 429 { // one request a second is still told that its token is wrong
+			refused("after too many", r, 429, "too_many")
+			locked++
+		} else {
+			refused("without a right token", r, 401, "token")
+		}
+	}
+	if locked < len(all) {
+		t.Errorf("%d of %d requests without a right token were locked out", locked, 2*len(all))
+	}
+	if r := s.ask(client, "GET", s.secure("/api/v1/status"), tokens[sale.ScopeRead], ""); r.StatusCode != 200 {
+		t.Errorf("the right token is locked out with the others: %s", r.Status)
+	}
+	after, err := s.Device(t.Context(), "pump-01")
+	if err != nil || after.State != before.State || after.Key != before.Key || writes < 20 {
+		t.Errorf("after %d writes that were refused pump-01 is %+v, before %+v, %v", writes, after, before, err)
+	}
+	if now := len(s.trail("token:read")) + len(s.trail("token:metrics")) + len(s.trail("token:provision")); now != trail {
+		t.Errorf("the audit trail has %d lines of tokens, before %d", now, trail)
+	}
+}

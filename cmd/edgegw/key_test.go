@@ -131,5 +131,5 @@ func TestImportCommand(t *testing.T) {
 	b.edgegw("import", file, "--credentials", open).want(t, 1, "chmod 600")
 	b.edgegw("import", keep(t, "no header\n")).want(t, 1, "Nothing was done")
 	b.edgegw("import").want(t, 2, "--recipient")
-	b.edgegw("import", "missing.csv").want(t, 1, "no such file")
+	b.edgegw("import", "missing.csv").want(t, 1, "check its name")
 }

@@ -26,6 +26,9 @@ func (a *app) say(text string) { fmt.Fprintln(a.out, wrap(clean(text), widthOf(a
 // command stays whole, so that it can be copied: it is what the text ends in, or
 // ends with a comma or a semicolon.
 func wrap(text string, width, first, indent int) string {
+	if all := pieces(text); width > 0 && strings.HasPrefix(all[len(all)-1], "edgegw ") {
+		text = strings.TrimSuffix(text, ".") // it would be copied with the command
+	}
 	if width <= indent+20 || utf8.RuneCountInString(text)+first <= width {
 		return text
 	}
