@@ -29,6 +29,7 @@ var opened = map[string][]sale.Scope{
 	"GET /api/v1/quarantine":      {sale.ScopeRead},
 	"GET /api/v1/quarantine/{id}": {sale.ScopeRead},
 	"GET /api/v1/keys":            {sale.ScopeRead},
+	"GET /api/v1/audit":           {sale.ScopeRead},
 
 	"POST /api/v1/devices":           {sale.ScopeProvision},
 	"PUT /api/v1/devices/{id}/key":   {sale.ScopeProvision},

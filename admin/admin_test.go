@@ -32,6 +32,7 @@ type memory struct {
 	set     []SetKey
 
 	code      string // claims the page
+	audited   []AuditFilter
 	requested []string
 	broken    error
 

@@ -29,6 +29,7 @@ type Backend interface {
 	Keys
 	TokenKeeper
 	PeopleKeeper
+	Auditing
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.

@@ -67,6 +67,17 @@ var (
 	askLimit     = param{"limit", "How many at most.", object{"type": "integer", "minimum": 1, "maximum": maxLimit}}
 )
 
+// auditParams are those of the audit trail.
+var auditParams = []param{
+	{"who", "Only what this one did, as in person:anna.", object{"type": "string"}},
+	{"what", "Only this, as in device added.", object{"type": "string"}},
+	{"subject", "Only of this device, register, person or item.", object{"type": "string"}},
+	{"from", "Not before this time.", object{"type": "string", "format": "date-time"}},
+	{"to", "Before this time.", object{"type": "string", "format": "date-time"}},
+	{"before", "Only lines with a lower number: the next page.", object{"type": "integer", "minimum": 1}},
+	askLimit,
+}
+
 func names(params ...param) (all []string) {
 	for _, p := range params {
 		all = append(all, p.name)

@@ -38,6 +38,7 @@ import (
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
 //	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
 //	DELETE /api/v1/tokens/{id}         ends it
+//	GET    /api/v1/audit?who=&what=&subject=&from=&to=&before=&limit=   who changed what
 //	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
@@ -99,6 +100,8 @@ func (a api) routes() map[string]map[string]route {
 		"/tokens": {http.MethodGet: {a.tokens, socketOnly, does("Lists tokens of programs.").gives([]Token{})},
 			http.MethodPost: {a.addToken, socketOnly, does("Makes a token; it is in this answer and in no later one.").takes(&NewToken{}, "name", "scope").gives(MadeToken{})}},
 		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly, does("Ends a token at once.")}},
+
+		"/audit": {http.MethodGet: {a.audit, withRead, does("Lists who changed what, the newest first.").with(auditParams...).gives([]AuditEntry{})}},
 
 		"/people": {http.MethodGet: {a.people, socketOnly, does("Lists those who may use the page.").gives([]Person{})},
 			http.MethodPost: {a.addPerson, socketOnly, does("Adds somebody; a PIN is made where no password is given, and is in this answer and in no later one.").takes(&personBody{}, "name", "role").gives(AddedPerson{})}},

@@ -253,6 +253,7 @@ func (d *described) keys(s *testSite) {
 		d.ask(200, "POST", of+"/key/issue", fmt.Sprintf(`{"platform_key":%q,"organization":"org_sandbox"}`, s.sandbox.PlatformKey()))
 	}
 	d.ask(200, "GET", "/keys", "")
+	d.ask(200, "GET", "/audit", "")
 	d.ask(200, "POST", "/recipient", "")
 	d.ask(200, "POST", "/import", "device_id,register_id,kind\npump-05,reg_5,pump\npump-05!,reg_5,pump\n")
 	d.ask(400, "POST", "/import", "nonsense")

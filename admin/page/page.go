@@ -109,6 +109,7 @@ func (s *Site) routes() map[string]route {
 		"POST /quarantine/{id}/decide": {worker, s.decide},
 		"GET /commissioning":           {reader, s.commission},
 		"POST /commissioning/begin":    {worker, s.beginWalk},
+		"GET /audit":                   {reader, s.audit},
 		"GET /people":                  {owner, s.people},
 		"POST /people/add":             {owner, s.addPerson},
 		"POST /people/remove":          {owner, s.removePerson},

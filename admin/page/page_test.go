@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +187,10 @@ func (m *memory) AddPerson(_ context.Context, a admin.AddPerson, by string) (adm
 func (m *memory) RemovePerson(_ context.Context, name, by string) error {
 	m.did("removed "+name, by)
 	return nil
+}
+
+func (m *memory) Audit(context.Context, admin.AuditFilter) ([]admin.AuditEntry, error) {
+	return slices.Repeat([]admin.AuditEntry{{No: 7, At: moment, Who: "person:<anna>", What: "device added", Subject: "pump-01", Detail: "by the <road>"}}, pageOfAudit), nil
 }
 
 // people is a Door with one person of each role. A session is its person's name.

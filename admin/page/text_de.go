@@ -166,6 +166,8 @@ var inGerman = map[string]string{
 	"Site": "Standort", "Made": "Erstellt", "By": "Von", "Version": "Version", "OpenFiskal": "OpenFiskal", "The uplink was taken away": "Die Leitung war weg", "away": "weg seit", "for": "für",
 	"Sales that waited": "Verkäufe, die warteten", "all delivered": "alle zugestellt", "What holds": "Was gilt", "Nothing stands against it.": "Nichts spricht dagegen.",
 
+	"Audit trail": "Prüfspur", "Who": "Wer", "What it was done to": "Woran es getan wurde", "There is no such line.": "Eine solche Zeile gibt es nicht.", "Older ones": "Ältere",
+
 	"Device":             "Gerät",
 	"State":              "Zustand",
 	"all":                "alle",

@@ -44,6 +44,7 @@ type entry struct{ Name, To, Text string }
 // Further are the entries that a phone has behind "More".
 func (v view) Further() (all []entry) {
 	all = append(all, entry{"commission", "/commissioning", v.Lang.text("Commissioning")})
+	all = append(all, entry{"audit", "/audit", v.Lang.text("Audit trail")})
 	if v.Owner() {
 		all = append(all, entry{"people", "/people", v.Lang.text("People")})
 	}

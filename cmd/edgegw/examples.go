@@ -21,6 +21,9 @@ edgegw status --json`,
 edgegw explain pump-07
 edgegw explain reg_01HXYZ
 edgegw explain pump-07/4711  # one sale, with its story`,
+	"audit": `edgegw audit
+edgegw audit --who person:anna --from 2026-11-22
+edgegw audit --subject pump-07 --json`,
 	"device add": `edgegw device add pump-07 --register reg_01HXYZ --label 'Pump 7' --key-file key.txt
 edgegw device add charger-1 --kind charger --register reg_01HABC --key-stdin
 edgegw device add kiosk-1 --kind kiosk --register reg_01HDEF --cert --out /media/stick`,

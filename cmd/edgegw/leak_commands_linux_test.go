@@ -46,6 +46,7 @@ var leakCommands = map[string][][]string{
 	"token add":           {{"token", "add", "scraper", "--scope", "metrics", "--expires", "90d"}, {"token", "add", "back-office", "--scope", "read"}},
 	"token list":          {{"token", "list"}, {"token", "list", "--json"}},
 	"token remove":        {{"token", "remove", "NOTTHERE"}},
+	"audit":               {{"audit"}, {"audit", "--json"}, {"audit", "--who", "gateway"}, {"audit", "--from", "yesterday"}},
 	"person add":          {{"person", "add", "bert", "--role", "auditor", "--password-stdin"}, {"person", "add", "Bert", "--role", "owner"}},
 	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
 	"person remove":       {{"person", "remove", "nobody"}},

@@ -100,6 +100,7 @@ type commands struct {
 	Key        keyCmd        `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`
 	Import     importCmd     `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
 	Token      tokenCmd      `cmd:"" help:"Tokens for programs that use the API over a network: add, list, remove."`
+	Audit      auditCmd      `cmd:"" help:"Who changed what, the newest first."`
 	Person     personCmd     `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
 	Sales      salesCmd      `cmd:"" help:"List sales, the newest first."`
 	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
