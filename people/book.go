@@ -226,9 +226,11 @@ func (b *Book) Claim(ctx context.Context, code, name string, password secret.Tex
 	if b.Claimed() {
 		return "", ErrClaimed
 	}
-	if err := b.guess.may(from); err != nil {
+	over, err := b.guess.begin(from)
+	if err != nil {
 		return "", err
 	}
+	defer over()
 	if subtle.ConstantTimeCompare([]byte(plain(code)), []byte(plain(b.code))) != 1 {
 		return "", b.inVain(ctx, from, now, ErrCode)
 	}
@@ -240,9 +242,11 @@ func (b *Book) Claim(ctx context.Context, code, name string, password secret.Tex
 
 // Login lets somebody in. Whatever is wrong, the answer and the work are the same.
 func (b *Book) Login(ctx context.Context, name string, password secret.Text, now time.Time, from string) (session string, err error) {
-	if err := b.guess.may(from); err != nil {
+	over, err := b.guess.begin(from)
+	if err != nil {
 		return "", err
 	}
+	defer over()
 	p, known := b.person(name)
 	right, err := b.slow.matches(ctx, p.Hash, password)
 	if err != nil {
@@ -254,7 +258,18 @@ func (b *Book) Login(ctx context.Context, name string, password secret.Text, now
 	case p.Expired(now):
 		return "", ErrExpired
 	}
-	return b.begin(ctx, name, now, from)
+	return b.enter(ctx, p, now, from)
+}
+
+// enter begins the session of somebody who has proved himself, unless his password
+// was changed or he was removed while that was checked.
+func (b *Book) enter(ctx context.Context, proved sale.Person, now time.Time, from string) (string, error) {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if p, ok := b.person(proved.Name); !ok || !bytes.Equal(p.Hash, proved.Hash) {
+		return "", ErrWrong
+	}
+	return b.begin(ctx, proved.Name, now, from)
 }
 
 // inVain counts a guess, and writes it down now and then.
@@ -265,7 +280,7 @@ func (b *Book) inVain(ctx context.Context, from string, now time.Time, why error
 	return why
 }
 
-// begin makes a session.
+// begin makes a session. The lock on changes is held.
 func (b *Book) begin(ctx context.Context, name string, now time.Time, from string) (string, error) {
 	if err := b.clearOut(ctx, name, now); err != nil {
 		return "", err

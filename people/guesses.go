@@ -31,6 +31,7 @@ type guesses struct {
 
 type guesser struct {
 	times   int       // in vain, in a row
+	under   int       // tries under way
 	last    time.Time // the last of them
 	until   time.Time // nothing is looked at before
 	unsaid  int       // not written down yet
@@ -39,15 +40,26 @@ type guesser struct {
 
 func newGuesses() *guesses { return &guesses{from: map[netip.Prefix]*guesser{}} }
 
-// may reports whether an address may try now; a WaitError where not.
-func (g *guesses) may(from string) error {
+// begin lets an address try; a WaitError where it may not. over ends the try, after
+// wrong where it was in vain. Tries that are under way count as if they were in vain:
+// else many at once would be as many guesses for one wait.
+func (g *guesses) begin(from string) (over func(), err error) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if wait := g.of(from, now).until.Sub(now); wait > 0 {
-		return &WaitError{wait}
+	w := g.of(from, now)
+	if wait := w.until.Sub(now); wait > 0 {
+		return nil, &WaitError{wait}
 	}
-	return nil
+	if w.under > 0 && w.times+w.under >= free {
+		return nil, &WaitError{time.Second}
+	}
+	w.under++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		w.under--
+	}, nil
 }
 
 // wrong counts one in vain, and gives how many to write down now, or none.
@@ -78,7 +90,7 @@ func (g *guesses) of(from string, now time.Time) *guesser {
 	}
 	if len(g.from) >= mostAddresses {
 		for p, w := range g.from {
-			if now.Sub(w.last) >= forgotten {
+			if w.under == 0 && now.Sub(w.last) >= forgotten {
 				delete(g.from, p)
 			}
 		}

@@ -278,10 +278,87 @@ func TestGuessingIsSlowAndLocksNobodyElseOut(t *testing.T) {
 		if _, err := b.Login(t.Context(), "bert", text("guess"), t0, "10.0.0.66"); !errors.Is(err, ErrWrong) {
 			t.Errorf("%v", err)
 		}
-		if wait := (*WaitError)(nil); !errors.As(b.guess.may("10.0.0.66"), &wait) {
+		if wait := (*WaitError)(nil); !errors.As(may(b.guess, "10.0.0.66"), &wait) {
 			t.Error("an address that got in guesses without waiting")
 		}
 	})
+}
+
+func may(g *guesses, from string) error {
+	over, err := g.begin(from)
+	if err == nil {
+		over()
+	}
+	return err
+}
+
+// Whoever sends many guesses at once has no more of them than one after the other,
+// and leaves the turn of the hashes to others.
+func TestGuessesAtOnceAreNoMore(t *testing.T) {
+	b, _ := claimed(t)
+	for round := range 3 {
+		b.slow.turn <- struct{}{} // nothing is answered before all have come
+		ended := make(chan error, 40)
+		for range cap(ended) {
+			go func() {
+				_, err := b.Login(t.Context(), "anna", text("guess"), t0, "10.0.0.66")
+				ended <- err
+			}()
+		}
+		looked, most := 0, free
+		if round > 0 {
+			most = 1
+		}
+		for range cap(ended) - most {
+			err := <-ended
+			if wait := (*WaitError)(nil); !errors.As(err, &wait) {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		<-b.slow.turn
+		for range most {
+			if err := <-ended; errors.Is(err, ErrWrong) {
+				looked++
+			}
+		}
+		if looked != most {
+			t.Errorf("round %d: %d guesses at once were looked at, want %d", round, looked, most)
+		}
+		b.guess.from[neighbours("10.0.0.66")].until = time.Time{} // it has waited
+	}
+	if n := b.guess.from[neighbours("10.0.0.66")].under; n != 0 {
+		t.Errorf("%d tries are under way for ever", n)
+	}
+}
+
+// A password that is taken away while it is being checked opens nothing.
+func TestAPasswordThatChangesWhileItIsChecked(t *testing.T) {
+	b, r := claimed(t)
+	before, _ := b.person("anna")
+	sessions := len(r.sessions)
+	if err := b.SetPassword(t.Context(), "anna", text("green lorry eats 9 stairs"), t0, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := b.enter(t.Context(), before, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) || s != "" || len(r.sessions) >= sessions {
+		t.Errorf("the old password opens a session: %v, %d sessions", err, len(r.sessions))
+	}
+	// Somebody else who has the name by now is not let in by the password of the one before.
+	if _, err := b.Add(t.Context(), sale.Person{Name: "tom", Role: sale.RoleAuditor, CreatedAt: t0}, text(good), "test"); err != nil {
+		t.Fatal(err)
+	}
+	tom, _ := b.person("tom")
+	if err := b.Remove(t.Context(), "tom", t0, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.enter(t.Context(), tom, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) {
+		t.Errorf("who was removed: %v", err)
+	}
+	if _, err := b.Add(t.Context(), sale.Person{Name: "tom", Role: sale.RoleOwner, CreatedAt: t0}, text("green lorry eats 9 stairs"), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.enter(t.Context(), tom, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) {
+		t.Errorf("the one before: %v", err)
+	}
 }
 
 // Strangers from everywhere take no more memory than 1,024 addresses.
@@ -294,7 +371,7 @@ func TestStrangersAreBounded(t *testing.T) {
 	if len(g.from) > mostAddresses {
 		t.Errorf("%d accounts", len(g.from))
 	}
-	if wait := (*WaitError)(nil); !errors.As(g.may("10.200.0.1"), &wait) {
+	if wait := (*WaitError)(nil); !errors.As(may(g, "10.200.0.1"), &wait) {
 		t.Error("those there is no room for guess without waiting")
 	}
 	if neighbours("2001:db8::1") != neighbours("2001:db8::ffff:1") || neighbours("::ffff:10.0.0.1") != neighbours("10.0.0.1") || neighbours("10.0.0.1") == neighbours("10.0.0.2") {
