@@ -41,6 +41,7 @@ type control struct {
 	kek       atomic.Pointer[kekState]
 	tokens    *tokens.Set
 	people    *people.Book
+	peopleAt  leap // of the clock by which they end
 	authority *siteca.Authority
 	files     *siteca.Files // the operator's certificate, nil without one
 	fiscal    *fiscal.Client

@@ -119,6 +119,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if k.people, err = people.Open(ctx, k.db); err != nil {
 		return nil, err
 	}
+	k.peopleNow(ctx)
 	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts, Now: k.clock.Now}); err != nil {
 		return nil, fmt.Errorf("open the site's certificate authority: %w", err)
 	}

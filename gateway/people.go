@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"edgegw/admin"
@@ -14,6 +15,46 @@ import (
 
 // pinLives is how long a PIN opens the page where nobody says how long.
 const pinLives = 7 * 24 * time.Hour
+
+// leap finds that a clock was set.
+type leap struct {
+	mu       sync.Mutex
+	at, mono time.Time
+}
+
+// leapt is by how much an estimate must leave the time that has really passed to
+// have been set: less is a clock that is being brought in step.
+const leapt = time.Minute
+
+// by gives how far the clock was set since it was asked before; 0 if it was not. The
+// lock is held.
+func (l *leap) by(now time.Time) (by time.Duration) {
+	mono := time.Now()
+	if !l.at.IsZero() {
+		by = now.Sub(l.at) - mono.Sub(l.mono)
+	}
+	l.at, l.mono = now, mono
+	if by.Abs() < leapt {
+		return 0
+	}
+	return by
+}
+
+// peopleNow is the time by which people and sessions end. A box that learns what
+// time it is must not put out whoever has just set it up, nor let in for longer: an
+// end is moved with the clock, before it is looked at.
+func (k *control) peopleNow(ctx context.Context) time.Time {
+	k.peopleAt.mu.Lock() // nobody is judged before the ends have moved
+	defer k.peopleAt.mu.Unlock()
+	now := k.clock.Now()
+	if by := k.peopleAt.by(now); by != 0 {
+		k.log.Info("the clock was set, and with it when people end", "by", by)
+		if err := k.people.Shift(context.WithoutCancel(ctx), by, now); err != nil {
+			k.log.Warn("when people end could not be moved with the clock", "cause", err)
+		}
+	}
+	return now
+}
 
 // People lists those who may use the page.
 func (k *control) People(context.Context) ([]admin.Person, error) {
@@ -30,7 +71,7 @@ func personInfo(p sale.Person) admin.Person {
 
 // AddPerson adds somebody.
 func (k *control) AddPerson(ctx context.Context, a admin.AddPerson, by string) (admin.AddedPerson, error) {
-	now := k.clock.Now()
+	now := k.peopleNow(ctx)
 	p := sale.Person{Name: a.Name, Role: a.Role, CreatedAt: now}
 	if a.Lives == 0 && a.Password.Empty() {
 		a.Lives = pinLives
@@ -47,12 +88,12 @@ func (k *control) AddPerson(ctx context.Context, a admin.AddPerson, by string) (
 
 // RemovePerson ends somebody's access at once.
 func (k *control) RemovePerson(ctx context.Context, name, by string) error {
-	return personRefusal(k.people.Remove(ctx, name, k.clock.Now(), by))
+	return personRefusal(k.people.Remove(ctx, name, k.peopleNow(ctx), by))
 }
 
 // SetPassword gives somebody another password.
 func (k *control) SetPassword(ctx context.Context, name string, password secret.Text, by string) error {
-	return personRefusal(k.people.SetPassword(ctx, name, password, k.clock.Now(), by))
+	return personRefusal(k.people.SetPassword(ctx, name, password, k.peopleNow(ctx), by))
 }
 
 // Claimed reports whether the site has an owner.
@@ -60,25 +101,25 @@ func (k *control) Claimed(context.Context) (bool, error) { return k.people.Claim
 
 // Claim makes the first owner.
 func (k *control) Claim(ctx context.Context, code, name string, password secret.Text, from string) (string, error) {
-	session, err := k.people.Claim(ctx, code, name, password, k.clock.Now(), from)
+	session, err := k.people.Claim(ctx, code, name, password, k.peopleNow(ctx), from)
 	return session, personRefusal(err)
 }
 
 // Login lets somebody in.
 func (k *control) Login(ctx context.Context, name string, password secret.Text, from string) (string, error) {
-	session, err := k.people.Login(ctx, name, password, k.clock.Now(), from)
+	session, err := k.people.Login(ctx, name, password, k.peopleNow(ctx), from)
 	return session, personRefusal(err)
 }
 
 // Who is behind a session.
 func (k *control) Who(ctx context.Context, session string) (admin.Person, error) {
-	p, err := k.people.Who(ctx, session, k.clock.Now())
+	p, err := k.people.Who(ctx, session, k.peopleNow(ctx))
 	return personInfo(p), personRefusal(err)
 }
 
 // Logout ends a session.
 func (k *control) Logout(ctx context.Context, session string) error {
-	return k.people.Logout(ctx, session, k.clock.Now())
+	return k.people.Logout(ctx, session, k.peopleNow(ctx))
 }
 
 // personRefusal says in words for a person what he can mend.

@@ -98,6 +98,7 @@ func (g *Gateway) upkeep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-look.C: // a jump is seen by comparing often
+			g.peopleNow(ctx)
 			if q, told := g.clock.Quality(), g.told.Load(); told != nil && *told != q {
 				g.log.Info("the quality of the clock has changed", "quality", string(q))
 				g.broker.TellTime()

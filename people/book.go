@@ -34,6 +34,7 @@ type Rows interface {
 	SessionSeen(ctx context.Context, hash []byte, at time.Time) error
 	RemoveSession(ctx context.Context, hash []byte, person string, at time.Time, why string) error
 	LoginsInVain(ctx context.Context, from string, times int, at time.Time) error
+	ShiftPeople(ctx context.Context, by time.Duration, at time.Time) error
 }
 
 // What keeps somebody out. The texts are for the log; a browser learns no more than
@@ -348,6 +349,14 @@ func (b *Book) Who(ctx context.Context, session string, now time.Time) (sale.Per
 	}
 	p.Hash = nil
 	return p, nil
+}
+
+// Shift follows a clock that was set, by so much: what is left of a session and of
+// somebody's time stays the same.
+func (b *Book) Shift(ctx context.Context, by time.Duration, now time.Time) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	return b.settle(ctx, b.rows.ShiftPeople(ctx, by, now))
 }
 
 // Logout ends a session.

@@ -95,6 +95,20 @@ func (r *rows) LoginsInVain(_ context.Context, from string, times int, _ time.Ti
 	return r.say("%d in vain from %s", times, from)
 }
 
+func (r *rows) ShiftPeople(_ context.Context, by time.Duration, _ time.Time) error {
+	for h, s := range r.sessions {
+		s.CreatedAt, s.SeenAt = s.CreatedAt.Add(by), s.SeenAt.Add(by)
+		r.sessions[h] = s
+	}
+	for n, p := range r.people {
+		if !p.ExpiresAt.IsZero() {
+			p.ExpiresAt = p.ExpiresAt.Add(by)
+			r.people[n] = p
+		}
+	}
+	return r.say("shifted by %s", by)
+}
+
 func (r *rows) said(text string) (n int) {
 	for _, l := range r.lines {
 		if strings.Contains(l, text) {
@@ -438,6 +452,43 @@ func TestSessionsEnd(t *testing.T) {
 	for h := range r.sessions {
 		if strings.Contains(h, s) {
 			t.Error("what a browser shows is kept")
+		}
+	}
+}
+
+// A clock that is set takes ends along: what is left of them stays the same.
+func TestEndsMoveWithTheClock(t *testing.T) {
+	b, r := claimed(t)
+	pin, err := b.Add(t.Context(), sale.Person{Name: "tech", Role: sale.RoleTechnician, CreatedAt: t0, ExpiresAt: t0.Add(time.Hour)}, secret.Text{}, "anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, by := range []time.Duration{400 * 24 * time.Hour, -900 * 24 * time.Hour} {
+		now := t0.Add(by)
+		if err := b.Shift(t.Context(), by, now); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Who(t.Context(), session, now); err != nil {
+			t.Errorf("set by %s: the session ended: %v", by, err)
+		}
+		if _, err := b.Who(t.Context(), session, now.Add(idle+seenNoted)); !errors.Is(err, ErrSession) {
+			t.Errorf("set by %s: the session does not end: %v", by, err)
+		}
+		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour-time.Minute), "10.0.0.2"); err != nil {
+			t.Errorf("set by %s: the PIN ended: %v", by, err)
+		}
+		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour), "10.0.0.2"); !errors.Is(err, ErrExpired) {
+			t.Errorf("set by %s: the PIN does not end: %v", by, err)
+		}
+		if p := r.people["anna"]; !p.ExpiresAt.IsZero() {
+			t.Errorf("the owner ends at %s", p.ExpiresAt)
+		}
+		if err := b.Shift(t.Context(), -by, t0); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
