@@ -28,6 +28,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	}
 	k.deviceSide(b)
 	k.tokenConditions(b)
+	k.claimCondition(b)
 	if k.relay == nil {
 		return
 	}

@@ -115,7 +115,7 @@ func TestTheKEKMovesToItsNewPlace(t *testing.T) {
 	s.on()
 	s.sell("pump-01", "s1")
 	await(t, "the sale to go out", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Confirmed == 1 })
-	if st, err = s.Status(t.Context()); err != nil || len(st.Conditions) != 0 {
+	if st, err = s.Status(t.Context()); err != nil || len(st.Conditions) != 1 || !hasCondition(st, "unclaimed") {
 		t.Errorf("conditions %+v, %v", st.Conditions, err)
 	}
 	s.off()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/health"
 	"edgegw/people"
 	"edgegw/sale"
 	"edgegw/secret"
@@ -166,4 +167,13 @@ func (k *control) claim() admin.Claim {
 		c.Code = k.people.Code()
 	}
 	return c
+}
+
+// claimCondition raises that somebody else may be first.
+func (k *control) claimCondition(b *health.Board) {
+	if len(k.pageURLs()) == 0 || k.people.Claimed() {
+		return
+	}
+	b.Set(health.Condition{Code: "unclaimed", Severity: health.Notice, Since: k.since, Title: "Nobody owns the technicians' page yet: whoever reads the code in the gateway's log may claim it",
+		Remedy: "Open the page and claim it, with the code that stands in the log and in: edgegw status"})
 }

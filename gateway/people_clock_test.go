@@ -29,9 +29,15 @@ func TestABoxLearnsTheTimeAndPutsNobodyOut(t *testing.T) {
 	if q := s.clock.Quality(); q != "unknown" {
 		t.Fatalf("the clock is %s", q)
 	}
+	if st, err := s.Status(ctx); err != nil || !hasCondition(st, "unclaimed") {
+		t.Errorf("an unclaimed site does not say so: %v", err)
+	}
 	session, err := s.Claim(ctx, s.people.Code(), "anna", secret.FromString("seven green bicycles"), "192.0.2.1")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if st, err := s.Status(ctx); err != nil || hasCondition(st, "unclaimed") {
+		t.Errorf("a claimed site says that it is not: %v", err)
 	}
 	tom, err := s.AddPerson(ctx, admin.AddPerson{Name: "tom", Role: "technician"}, "person:anna")
 	if err != nil {

@@ -63,6 +63,7 @@ var conditionsInGerman = map[string][2]string{
 	"kek_missing":          {"Der Schlüssel-Schlüssel fehlt: Nichts kann gesendet werden", "Geben Sie ihn in vault.kek_file oder vault.kek zurück. Verkäufe werden weiter angenommen."},
 	"topology_server_side": {"Ein Plattform-Schlüssel auf diesem Gerät öffnet alle Kassen der Organisation", "openfiskal.topology: device_direct, wenn ein gestohlenes Gerät nicht mehr öffnen soll als seine eigenen Kassen."},
 	"kek_self_made":        {"Der Schlüssel-Schlüssel liegt neben dem, was er schützt", "Geben Sie einen in vault.kek oder vault.kek_file, der anderswo aufbewahrt wird."},
+	"unclaimed":            {"Diese Seite gehört noch niemandem: Wer den Code im Protokoll des Gateways liest, kann sie übernehmen", "Öffnen Sie die Seite und übernehmen Sie sie. Adresse und Code zeigt: edgegw status"},
 	"token_expiring":       {"Das Token eines Programms läuft ab", "Machen Sie ein neues: edgegw token add NAME --scope SCOPE"},
 	"login_failures":       {"Viele vergebliche Anmeldungen", "Finden Sie das Gerät an dieser Adresse. Ist es Ihres, machen Sie ein neues Passwort."},
 	"mqtt_plain":           {"Geräte dürfen sich ohne TLS verbinden", "Leeren Sie mqtt.plain_listen, sobald alle Geräte TLS können."},
