@@ -356,6 +356,9 @@ func (b *Book) Who(ctx context.Context, session string, now time.Time) (sale.Per
 func (b *Book) Shift(ctx context.Context, by time.Duration, now time.Time) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
+	if len(b.List()) == 0 {
+		return nil // no write where it would change nothing
+	}
 	return b.settle(ctx, b.rows.ShiftPeople(ctx, by, now))
 }
 
