@@ -248,6 +248,7 @@ func (b *Book) Login(ctx context.Context, name string, password secret.Text, now
 		return "", err
 	}
 	defer over()
+	name = strings.ToLower(name) // a phone begins with a big letter
 	p, known := b.person(name)
 	right, err := b.slow.matches(ctx, p.Hash, password)
 	if err != nil {

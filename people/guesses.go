@@ -14,8 +14,11 @@ const (
 	longest = time.Minute
 	// forgotten is when an address that has been quiet begins anew.
 	forgotten = 15 * time.Minute
-	// mostAddresses bounds how many are told apart; all others share one account.
+	// mostAddresses bounds how many are told apart; all others share one account,
+	// which is slowed down and never closed: whoever sends from thousands of
+	// addresses must not keep a newcomer out.
 	mostAddresses = 1024
+	othersWait    = time.Second
 	// written is how often guesses from one address are written down.
 	written = 10 * time.Minute
 )
@@ -71,6 +74,9 @@ func (g *guesses) wrong(from string) (write int) {
 	w.times, w.last, w.unsaid = w.times+1, now, w.unsaid+1
 	if w.times >= free {
 		w.until = now.Add(min(longest, time.Second<<min(w.times-free, 6)))
+	}
+	if w == &g.others {
+		w.until = now.Add(othersWait)
 	}
 	if w.times < free || !w.written.IsZero() && now.Sub(w.written) < written {
 		return 0
