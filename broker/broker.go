@@ -54,6 +54,11 @@ type Options struct {
 	MaxPacketBytes    int // longest MQTT packet of a device
 	MessagesPerSecond int // per device; more slows its reading down. Negative: no limit
 
+	// Canary is the name of a client that is no device, and that no device can have:
+	// the gateway's own, which tries whether events are taken. Guard lets it in and
+	// Acceptor answers it. It is in no presence, and what it publishes is not counted.
+	Canary sale.DeviceID
+
 	// Now is the time written down with what devices report; nil: time.Now.
 	Now func() time.Time
 	// SiteTime gives the JSON of edgegw/v1/site/time at this moment; nil: not published.
@@ -75,6 +80,7 @@ type Broker struct {
 	now      func() time.Time
 	judged   func(error)
 	maxBytes int
+	canary   sale.DeviceID
 
 	server    *mqtt.Server
 	hook      *hook
@@ -125,7 +131,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 	}
 	o = o.withDefaults()
 	b := &Broker{
-		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, now: o.Now, judged: o.Judged, maxBytes: o.MaxPacketBytes,
+		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, now: o.Now, judged: o.Judged, maxBytes: o.MaxPacketBytes, canary: o.Canary,
 		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),

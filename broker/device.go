@@ -134,6 +134,9 @@ func (t *devices) presence() []Presence {
 	t.mu.Unlock()
 	list, now := make([]Presence, 0, len(all)), time.Now()
 	for _, d := range all {
+		if !d.id.Valid() {
+			continue // the canary
+		}
 		d.mu.Lock()
 		list = append(list, Presence{Device: d.id, Online: d.current != nil, Since: d.since, Remote: d.remote,
 			Protocol: d.protocol, Status: d.status, StatusAt: d.statusAt, Fight: d.fight.at(now)})

@@ -211,7 +211,9 @@ func (s *session) judge(v sale.Verdict, qos byte) outcome {
 	}
 	switch o {
 	case stored:
-		n.accepted.Add(1)
+		if !s.b.isCanary(s.id) {
+			n.accepted.Add(1)
+		}
 		s.b.judged(nil)
 	case quarantined:
 		n.quarantined.Add(1)
