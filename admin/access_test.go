@@ -25,6 +25,7 @@ var opened = map[string][]sale.Scope{
 	"GET /api/v1/devices/{id}": {sale.ScopeRead, sale.ScopeProvision},
 
 	"GET /api/v1/explain":         {sale.ScopeRead},
+	"GET /api/v1/doctor":          {sale.ScopeRead},
 	"GET /api/v1/sales":           {sale.ScopeRead},
 	"GET /api/v1/quarantine":      {sale.ScopeRead},
 	"GET /api/v1/quarantine/{id}": {sale.ScopeRead},

@@ -30,6 +30,7 @@ type Backend interface {
 	TokenKeeper
 	PeopleKeeper
 	Auditing
+	Physician
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.

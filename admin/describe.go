@@ -59,6 +59,7 @@ type param struct {
 }
 
 var (
+	askVersion   = param{"version", "Of the program that asks, to be compared with the gateway's.", object{"type": "string"}}
 	askSubject   = param{"subject", "A device, a register, a sale or DEVICE/SALE; without it, the site.", object{"type": "string"}}
 	askDevice    = param{"device_id", "Only of this device.", object{"type": "string"}}
 	askSale      = param{"sale_id", "Only this sale.", object{"type": "string"}}

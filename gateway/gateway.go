@@ -54,6 +54,7 @@ type Gateway struct {
 	keys      keyWatch
 	cards     cardWatch
 	accepting *acceptance
+	canary    canary
 	local     net.Listener  // the commands' socket
 	page      net.Listener  // http.listen, nil if off
 	pageTLS   net.Listener  // http.tls_listen, nil if off
@@ -165,19 +166,11 @@ func (k *control) openFiscal() error {
 	c := k.config.OpenFiskal
 	transport := k.options.Transport
 	if transport == nil {
-		to := fiscal.TransportOptions{IdleConns: c.Concurrency, Bounds: k.clock.Bounds, Host: hostOf(c.BaseURL)}
-		if c.CAFile != "" {
-			pool, err := fiscal.LoadCA(c.CAFile)
-			if err != nil {
-				return fmt.Errorf("read openfiskal.ca_file: %w", err)
-			}
-			to.RootCAs = pool
-		}
-		proxy, err := proxyURL(string(c.Proxy.Reveal()), c.BaseURL)
+		to, err := transportOptions(c)
 		if err != nil {
 			return err
 		}
-		to.Proxy = proxy
+		to.Bounds = k.clock.Bounds
 		transport = fiscal.NewTransport(to)
 	}
 	client, err := fiscal.New(fiscal.Options{BaseURL: c.BaseURL, Transport: transport, Timeout: c.Timeout, Version: k.options.Version, Observed: k.observed, Date: k.answered, Organization: k.actsFor()}, credentials{k})
@@ -186,6 +179,18 @@ func (k *control) openFiscal() error {
 	}
 	k.fiscal = client
 	return nil
+}
+
+// transportOptions is how OpenFiskal is reached, but for the time.
+func transportOptions(c config.OpenFiskal) (to fiscal.TransportOptions, err error) {
+	to = fiscal.TransportOptions{IdleConns: c.Concurrency, Host: hostOf(c.BaseURL)}
+	if c.CAFile != "" {
+		if to.RootCAs, err = fiscal.LoadCA(c.CAFile); err != nil {
+			return to, fmt.Errorf("read openfiskal.ca_file: %w", err)
+		}
+	}
+	to.Proxy, err = proxyURL(string(c.Proxy.Reveal()), c.BaseURL)
+	return to, err
 }
 
 // observed notes a request to OpenFiskal that has ended.
@@ -263,6 +268,7 @@ func (g *Gateway) bind() error {
 		MaxPacketBytes:    int(c.MQTT.MaxPacketBytes),
 		MessagesPerSecond: c.MQTT.MessagesPerSecond,
 		SiteTime:          g.siteTime,
+		Canary:            canaryClient,
 		Now:               g.clock.Now,
 		Judged:            g.accepting.judged,
 		Log:               g.log,
@@ -287,7 +293,7 @@ func (g *Gateway) bind() error {
 	if o.TLS == nil && o.Plain == nil {
 		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
 	}
-	if g.broker, err = broker.New(o, seen{g.ring, g.tidy}, watchCards{g.relay, &g.cards}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
+	if g.broker, err = broker.New(o, seen{asked{g.ring, &g.canary}, g.tidy}, flown{watchCards{g.relay, &g.cards}, g.db}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
 		return err
 	}
 	g.undo(g.broker.Close)

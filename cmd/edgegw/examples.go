@@ -9,6 +9,7 @@ import (
 // examples end the help of each command. A test parses every line of them, and
 // finds a command without one.
 var examples = map[string]string{
+	"doctor": "edgegw doctor\nedgegw doctor --json",
 	"demo": `edgegw demo
 edgegw demo --for 30s --devices 12`,
 	"run": `edgegw run

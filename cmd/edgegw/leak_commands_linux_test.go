@@ -27,6 +27,7 @@ var leakCommands = map[string][][]string{
 	"completion":         {{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}},
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
+	"doctor":             {{"doctor"}, {"doctor", "--json"}},
 	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},
 	"device list":        {{"device", "list"}, {"device", "list", "--json"}, {"device", "list", "--for-rotation"}},
 	"device show":        {{"device", "show", "pump-01"}, {"device", "show", "kiosk-03", "--json"}, {"device", "show", "pump-99"}},
