@@ -96,7 +96,7 @@ func (g *Gateway) mqttHere() (addr string, secure bool) {
 
 // fly sends a canary. connect is why the port does not answer as it should,
 // publish why no acknowledgement came, took how long that was.
-func (g *Gateway) fly(ctx context.Context) (addr string, connect, publish error, took time.Duration) {
+func (g *Gateway) fly(ctx context.Context) (addr string, took time.Duration, connect, publish error) {
 	c := &g.canary
 	c.one.Lock()
 	defer c.one.Unlock()
@@ -105,21 +105,21 @@ func (g *Gateway) fly(ctx context.Context) (addr string, connect, publish error,
 	defer c.set(nil)
 	addr, secure := g.mqttHere()
 	if addr == "" {
-		return "", errors.New("it is bound to no TCP port"), nil, 0
+		return "", 0, errors.New("it is bound to no TCP port"), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, canaryLimit)
 	defer cancel()
 	conn, err := g.dialOwn(ctx, addr, secure)
 	if err != nil {
-		return addr, err, nil, 0
+		return addr, 0, err, nil
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	began := time.Now()
 	if err := published(conn, secret); err != nil {
-		return addr, nil, err, 0
+		return addr, 0, nil, err
 	}
-	return addr, nil, nil, time.Since(began)
+	return addr, time.Since(began), nil, nil
 }
 
 func (c *canary) set(secret []byte) {

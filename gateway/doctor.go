@@ -205,7 +205,7 @@ func (k *control) listenerFacts(ctx context.Context) doctor.Listeners {
 	if k.running == nil {
 		return l
 	}
-	addr, connect, publish, took := k.running.fly(ctx)
+	addr, took, connect, publish := k.running.fly(ctx)
 	l.Address, l.Took = addr, took
 	if connect != nil {
 		l.ConnectError = connect.Error()

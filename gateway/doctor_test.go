@@ -125,6 +125,12 @@ func TestTheCanaryIsNobodyElse(t *testing.T) {
 		}
 		conn.Close()
 	}
+	door := asked{s.ring, &s.canary}
+	for _, secret := range [][]byte{nil, {}, []byte("guess")} { // a broker that let an empty password through
+		if id, err := door.Authenticate(string(canaryClient), secret, nil); err == nil {
+			t.Errorf("%q lets %s in", secret, id)
+		}
+	}
 }
 
 // broken situations of a gateway that runs.
