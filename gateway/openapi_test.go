@@ -234,6 +234,8 @@ func (d *described) devices(s *testSite) {
 	d.ask(200, "GET", "/explain?subject=pump-01", "")
 	d.ask(200, "GET", "/explain?subject=pump-01/good", "")
 	d.ask(404, "GET", "/explain?subject=nothing", "")
+	d.ask(200, "GET", "/doctor?version=1.2.3", "")
+	d.ask(400, "GET", "/doctor?version=no_version", "")
 }
 
 func (d *described) keys(s *testSite) {
