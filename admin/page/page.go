@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"edgegw/admin"
@@ -39,7 +40,7 @@ type Options struct {
 // Site serves the pages.
 type Site struct {
 	Options
-	views map[lang]views
+	views func() (map[lang]views, error) // read when the first page is shown: no device waits for them
 	mux   *http.ServeMux
 	walks walks
 }
@@ -56,14 +57,10 @@ const (
 
 // New builds the site. Its error is a fault of this package.
 func New(o Options) (*Site, error) {
-	all, err := parse(o.Now)
-	if err != nil {
-		return nil, err
-	}
-	return newSite(o, all)
+	return newSite(o, sync.OnceValues(func() (map[lang]views, error) { return parse(o.Now) }))
 }
 
-func newSite(o Options, all map[lang]views) (*Site, error) {
+func newSite(o Options, all func() (map[lang]views, error)) (*Site, error) {
 	s := &Site{Options: o, views: all, mux: http.NewServeMux()}
 	static, err := fs.Sub(files, "static")
 	if err != nil {

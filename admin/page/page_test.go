@@ -239,12 +239,9 @@ var parsed = sync.OnceValues(func() (map[lang]views, error) {
 
 func newBrowser(t *testing.T, session string) *browser {
 	b := &browser{t: t, backend: &memory{}, door: &people{claimed: true}, session: session, lang: "en"}
-	all, err := parsed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var err error
 	b.site, err = newSite(Options{Backend: b.backend, Door: b.door, Log: slog.New(slog.DiscardHandler), Version: "v1", Now: func() time.Time { return moment.Add(time.Hour) },
-		CA: func() []byte { return []byte("-----BEGIN") }, Changed: func(ctx context.Context) error { return errors.New("ended") }}, all)
+		CA: func() []byte { return []byte("-----BEGIN") }, Changed: func(ctx context.Context) error { return errors.New("ended") }}, parsed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,8 +75,12 @@ func (v *visit) showAs(status int, name string, page view) error {
 		}
 		page.Status = &st
 	}
+	all, err := v.site.views()
+	if err != nil {
+		return err
+	}
 	var out bytes.Buffer
-	if err := v.site.views[v.lang][name].ExecuteTemplate(&out, "layout", page); err != nil {
+	if err := all[v.lang][name].ExecuteTemplate(&out, "layout", page); err != nil {
 		return err
 	}
 	text := v.hide(out.Bytes())
