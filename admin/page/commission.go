@@ -68,7 +68,6 @@ type commissionView struct {
 	Devices []commissioned
 	Done    bool
 	Now     time.Time
-	CA      string
 }
 
 // commissioned is a device with the last sale that OpenFiskal confirmed.

@@ -1,9 +1,6 @@
 package page
 
 import (
-	"errors"
-	"net/http"
-
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/secret"
@@ -35,7 +32,7 @@ func (s *Site) addDevice(v *visit) error {
 	add := admin.AddDevice{DeviceID: sale.DeviceID(v.field("device_id")), RegisterID: sale.RegisterID(v.field("register_id")), Kind: v.field("kind"), Label: v.field("label"),
 		Key: v.secret("register_key"), Unverified: v.field("unverified") != "", Cert: v.field("login") == "certificate"}
 	again := func(f *admin.Refusal) error {
-		return v.showAs(admin.StatusOf(f), "new-device", view{Title: v.t("Add a device"), At: "devices", Content: newDeviceView{add, sale.DeviceKinds}, Refusal: f})
+		return v.show("new-device", view{Title: v.t("Add a device"), At: "devices", Content: newDeviceView{add, sale.DeviceKinds}, Refusal: f})
 	}
 	if f := add.Check(); f != nil {
 		add.RegisterID = "" // a key may have been pasted there
@@ -57,19 +54,14 @@ type credentialsView struct {
 	admin.Credentials
 	QR        qrCode
 	Text, PEM string // as files
-	CA        string
 }
 
 // credentials shows what a device logs in with: its one showing.
 func (v *visit) credentials(c admin.Credentials, err error, again func(*admin.Refusal) error) error {
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return again(f)
-	}
 	if err != nil {
-		return err
+		return orAgain(err, again)
 	}
-	show := credentialsView{Credentials: c, CA: string(v.site.CA())}
+	show := credentialsView{Credentials: c}
 	if c.Password != "" {
 		show.QR = qrOf(mqttURL(c))
 		show.Text = "MQTT URL:  " + c.MQTTURL + "\nUser name: " + c.Username + "\nClient id: " + string(c.DeviceID) + "\nPassword:  " + c.Password + "\n"
@@ -137,11 +129,7 @@ func (s *Site) ask(v *visit, act string, f *admin.Refusal) error {
 		return err
 	}
 	d.Act, d.Serial = act, v.r.URL.Query().Get("serial")
-	status := http.StatusOK
-	if f != nil {
-		status = admin.StatusOf(f)
-	}
-	return v.showAs(status, "act", view{Title: string(d.Device.DeviceID), At: "devices", Content: d, Refusal: f})
+	return v.show("act", view{Title: string(d.Device.DeviceID), At: "devices", Content: d, Refusal: f})
 }
 
 // actOnDevice does one thing with a device.
@@ -193,9 +181,8 @@ func (s *Site) actOnDevice(v *visit) error {
 	default:
 		return s.notFound(v)
 	}
-	var f *admin.Refusal
-	if errors.As(err, &f) && acts[act] {
-		return again(f)
+	if err != nil && acts[act] {
+		return orAgain(err, again)
 	}
 	if err != nil {
 		return err
@@ -210,12 +197,8 @@ type keyView struct {
 
 // keyResult says what became of a key.
 func (s *Site) keyResult(v *visit, k admin.KeyResult, err error, again func(*admin.Refusal) error) error {
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return again(f)
-	}
 	if err != nil {
-		return err
+		return orAgain(err, again)
 	}
 	id, err := v.deviceID()
 	if err != nil {

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"strconv"
 	"time"
 
@@ -28,11 +27,7 @@ func (s *Site) showPeople(v *visit, in peopleView, f *admin.Refusal) error {
 		return err
 	}
 	in.People, in.Roles, in.Days = all, []sale.Role{sale.RoleTechnician, sale.RoleAuditor}, pinDays
-	status := 200
-	if f != nil {
-		status = admin.StatusOf(f)
-	}
-	return v.showAs(status, "people", view{Title: v.t("People"), At: "people", Content: in, Refusal: f})
+	return v.show("people", view{Title: v.t("People"), At: "people", Content: in, Refusal: f})
 }
 
 // addPerson makes a PIN for somebody and shows it, this once. An owner is made on the
@@ -47,12 +42,8 @@ func (s *Site) addPerson(v *visit) error {
 		return s.showPeople(v, in, &admin.Refusal{Code: "invalid", Message: v.t("The form could not be read."), Remedy: v.t("Send it again.")})
 	}
 	added, err := s.Backend.AddPerson(v.r.Context(), admin.AddPerson{Name: in.Name, Role: in.Role, Lives: time.Duration(days) * 24 * time.Hour}, v.by())
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return s.showPeople(v, in, f)
-	}
 	if err != nil {
-		return err
+		return orAgain(err, func(f *admin.Refusal) error { return s.showPeople(v, in, f) })
 	}
 	return v.show("pin", view{Title: v.t("The PIN of %s", added.Name), At: "people", Content: added, Once: true})
 }
@@ -61,13 +52,8 @@ func (s *Site) removePerson(v *visit) error {
 	if err := v.form(); err != nil {
 		return err
 	}
-	err := s.Backend.RemovePerson(v.r.Context(), v.field("name"), v.by())
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return s.showPeople(v, peopleView{}, f)
-	}
-	if err != nil {
-		return err
+	if err := s.Backend.RemovePerson(v.r.Context(), v.field("name"), v.by()); err != nil {
+		return orAgain(err, func(f *admin.Refusal) error { return s.showPeople(v, peopleView{}, f) })
 	}
 	return v.seeOther("/people")
 }

@@ -1,8 +1,6 @@
 package page
 
 import (
-	"errors"
-
 	"edgegw/admin"
 	"edgegw/sale"
 )
@@ -49,17 +47,13 @@ func (s *Site) decide(v *visit) error {
 	id := v.r.PathValue("id")
 	in := itemView{Decision: v.field("decision"), Reason: v.field("reason"), Op: v.field("operation")}
 	_, err := s.Backend.Decide(v.r.Context(), admin.Decision{ID: id, Decision: sale.Decision(in.Decision), Reason: in.Reason, Operation: in.Op}, v.by())
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		item, err := s.Backend.QuarantineItem(v.r.Context(), id)
-		if err != nil {
-			return err
-		}
-		in.Item = item
-		return v.showAs(admin.StatusOf(f), "item", view{Title: v.t("Quarantine"), At: "quarantine", Content: in, Refusal: f})
-	}
 	if err != nil {
-		return err
+		return orAgain(err, func(f *admin.Refusal) (err error) {
+			if in.Item, err = s.Backend.QuarantineItem(v.r.Context(), id); err != nil {
+				return err
+			}
+			return v.show("item", view{Title: v.t("Quarantine"), At: "quarantine", Content: in, Refusal: f})
+		})
 	}
 	return v.seeOther("/quarantine/" + id)
 }

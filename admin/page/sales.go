@@ -33,7 +33,7 @@ func (s *Site) sales(v *visit) error {
 		return err
 	}
 	return v.show("sales", view{Title: v.t("Sales"), At: "sales", Live: true,
-		Content: salesView{Filter: f, Sales: all, Devices: devices, States: []string{"waiting", "confirmed", "quarantined", "resolved"}, Full: len(all) == pageOfSales}})
+		Content: salesView{Filter: f, Sales: all, Devices: devices, States: admin.SaleStates, Full: len(all) == pageOfSales}})
 }
 
 type saleView struct {

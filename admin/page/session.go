@@ -1,7 +1,6 @@
 package page
 
 import (
-	"errors"
 	"net/http"
 
 	"edgegw/admin"
@@ -54,12 +53,10 @@ func (s *Site) login(v *visit) error {
 	}
 	name := v.field("name")
 	session, err := s.Door.Login(v.r.Context(), name, secret.FromString(v.r.PostForm.Get("password")), v.from())
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return v.showAs(admin.StatusOf(f), "login", view{Title: v.t("Log in"), Content: loginView{name}, Refusal: f})
-	}
 	if err != nil {
-		return err
+		return orAgain(err, func(f *admin.Refusal) error {
+			return v.show("login", view{Title: v.t("Log in"), Content: loginView{name}, Refusal: f})
+		})
 	}
 	setSession(v.w, v.r, session)
 	return v.seeOther("/")
@@ -92,18 +89,14 @@ func (s *Site) claim(v *visit) error {
 	}
 	name := v.field("name")
 	again := func(f *admin.Refusal) error {
-		return v.showAs(admin.StatusOf(f), "claim", view{Title: v.t("Claim this gateway"), Content: loginView{name}, Refusal: f})
+		return v.show("claim", view{Title: v.t("Claim this gateway"), Content: loginView{name}, Refusal: f})
 	}
 	if v.r.PostForm.Get("password") != v.r.PostForm.Get("again") {
 		return again(&admin.Refusal{Code: "invalid", Message: v.t("The two passwords differ."), Remedy: v.t("Type the same one twice.")})
 	}
 	session, err := s.Door.Claim(v.r.Context(), v.field("code"), name, secret.FromString(v.r.PostForm.Get("password")), v.from())
-	var f *admin.Refusal
-	if errors.As(err, &f) {
-		return again(f)
-	}
 	if err != nil {
-		return err
+		return orAgain(err, again)
 	}
 	setSession(v.w, v.r, session)
 	return v.seeOther("/")

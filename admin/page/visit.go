@@ -62,10 +62,17 @@ func (v *visit) t(text string, args ...any) string { return v.lang.text(text, ar
 // by is the person behind a change, for the audit trail.
 func (v *visit) by() string { return "person:" + v.person.Name }
 
-// show renders a page. It is rendered whole first: half a page with a status of 200
-// would pass for a page.
-func (v *visit) show(name string, page view) error { return v.showAs(http.StatusOK, name, page) }
+// show renders a page, with the status that says the same as its refusal.
+func (v *visit) show(name string, page view) error {
+	status := http.StatusOK
+	if page.Refusal != nil {
+		status = admin.StatusOf(page.Refusal)
+	}
+	return v.showAs(status, name, page)
+}
 
+// showAs renders a page whole before it is sent: half a page with a status of 200
+// would pass for a page.
 func (v *visit) showAs(status int, name string, page view) error {
 	page.Lang, page.Person, page.Version, page.Path = v.lang, v.person, v.site.Version, v.r.URL.Path
 	if v.person != nil && page.Status == nil {
@@ -102,6 +109,15 @@ func (v *visit) hide(text []byte) []byte {
 		return text
 	}
 	return bytes.ReplaceAll(bytes.ReplaceAll(text, []byte(s), []byte(secret.Redacted)), []byte(template.HTMLEscapeString(s)), []byte(secret.Redacted))
+}
+
+// orAgain shows a form again with what a person can mend about it; other errors it
+// gives back.
+func orAgain(err error, again func(*admin.Refusal) error) error {
+	if f := (*admin.Refusal)(nil); errors.As(err, &f) {
+		return again(f)
+	}
+	return err
 }
 
 // fault shows what a person can mend, and logs what he cannot.
