@@ -55,10 +55,7 @@ func (a api) audit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.Audit(r.Context(), f)
-	if all == nil {
-		all = []AuditEntry{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func auditFilter(r *http.Request) (AuditFilter, *Refusal) {

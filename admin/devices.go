@@ -68,11 +68,7 @@ func (a api) deviceAct(act func(context.Context, sale.DeviceID, string) error) h
 			fail(w, f, secret.Text{})
 			return
 		}
-		if err := act(r.Context(), id, by(r)); err != nil {
-			fail(w, err, secret.Text{})
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
+		done(w, act(r.Context(), id, by(r)), secret.Text{})
 	}
 }
 
@@ -131,11 +127,7 @@ func (a api) revokeCertificate(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := a.b.RevokeCertificate(r.Context(), id, b.Serial, by(r)); err != nil {
-		fail(w, err, secret.Text{})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	done(w, a.b.RevokeCertificate(r.Context(), id, b.Serial, by(r)), secret.Text{})
 }
 
 func devicePath(id sale.DeviceID, what string) string {

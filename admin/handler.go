@@ -158,10 +158,7 @@ func (a api) devices(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.Devices(r.Context())
-	if all == nil {
-		all = []Device{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func (a api) device(w http.ResponseWriter, r *http.Request) {
@@ -180,11 +177,7 @@ func (a api) remove(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := a.b.RemoveDevice(r.Context(), id, by(r)); err != nil {
-		fail(w, err, secret.Text{})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	done(w, a.b.RemoveDevice(r.Context(), id, by(r)), secret.Text{})
 }
 
 func (a api) add(w http.ResponseWriter, r *http.Request) {
@@ -269,10 +262,7 @@ func (a api) sales(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.Sales(r.Context(), filter)
-	if all == nil {
-		all = []Sale{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func (a api) explain(w http.ResponseWriter, r *http.Request) {
@@ -385,6 +375,23 @@ func reply(w http.ResponseWriter, v any, err error, key secret.Text) {
 		}
 	}
 	fail(w, err, key)
+}
+
+// replyList writes a listing; an empty one is [], never null.
+func replyList[T any](w http.ResponseWriter, all []T, err error) {
+	if all == nil {
+		all = []T{}
+	}
+	reply(w, all, err, secret.Text{})
+}
+
+// done writes that something was done, or why not.
+func done(w http.ResponseWriter, err error, key secret.Text) {
+	if err != nil {
+		fail(w, err, key)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // fail writes an error. What nobody foresaw is told as well: whoever may use

@@ -154,10 +154,7 @@ func (a api) checkKey(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.CheckKey(r.Context(), of)
-	if all == nil {
-		all = []KeyCheck{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func (a api) setPlatformKey(w http.ResponseWriter, r *http.Request) {
@@ -184,10 +181,7 @@ func (a api) forRotation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.ForRotation(r.Context())
-	if all == nil {
-		all = []KeyToRotate{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 type recipientBody struct {

@@ -72,10 +72,7 @@ func (a api) people(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.People(r.Context())
-	if all == nil {
-		all = []Person{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 // personBody is what the client writes.
@@ -124,11 +121,7 @@ func (a api) removePerson(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := a.b.RemovePerson(r.Context(), r.PathValue("name"), by(r)); err != nil {
-		fail(w, err, secret.Text{})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	done(w, a.b.RemovePerson(r.Context(), r.PathValue("name"), by(r)), secret.Text{})
 }
 
 func (a api) setPassword(w http.ResponseWriter, r *http.Request) {
@@ -142,11 +135,7 @@ func (a api) setPassword(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, password)
 		return
 	}
-	if err := a.b.SetPassword(r.Context(), r.PathValue("name"), password, by(r)); err != nil {
-		fail(w, err, password)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	done(w, a.b.SetPassword(r.Context(), r.PathValue("name"), password, by(r)), password)
 }
 
 // People lists those who may use the page.

@@ -16,10 +16,7 @@ func (a api) quarantine(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.Quarantine(r.Context(), filter)
-	if all == nil {
-		all = []QuarantineItem{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func quarantineFilter(r *http.Request) (QuarantineFilter, *Refusal) {

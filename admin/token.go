@@ -58,10 +58,7 @@ func (a api) tokens(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all, err := a.b.Tokens(r.Context())
-	if all == nil {
-		all = []Token{}
-	}
-	reply(w, all, err, secret.Text{})
+	replyList(w, all, err)
 }
 
 func (a api) addToken(w http.ResponseWriter, r *http.Request) {
@@ -91,11 +88,7 @@ func (a api) removeToken(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := a.b.RemoveToken(r.Context(), id, by(r)); err != nil {
-		fail(w, err, secret.Text{})
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	done(w, a.b.RemoveToken(r.Context(), id, by(r)), secret.Text{})
 }
 
 // tokenID keeps out of an address what is not an id: a whole token that was given
