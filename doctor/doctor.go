@@ -70,6 +70,11 @@ type report struct{ found map[string]Check }
 
 func (r *report) ok(check, found string)   { r.put(check, OK, found, "") }
 func (r *report) skip(check, found string) { r.put(check, Skipped, found, "") }
+func (r *report) skipAll(found string, checks ...string) {
+	for _, c := range checks {
+		r.skip(c, found)
+	}
+}
 func (r *report) notice(check, found, fix string, fill ...string) {
 	r.put(check, Notice, found, with(fix, fill...))
 }

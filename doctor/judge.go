@@ -49,8 +49,7 @@ func (f Facts) data(r *report) {
 func (d Data) space(r *report) {
 	s := d.Space
 	if s == nil {
-		r.skip("disk_space", "This system does not tell")
-		r.skip("disk_inodes", "This system does not tell")
+		r.skipAll("This system does not tell", "disk_space", "disk_inodes")
 		return
 	}
 	found := fmt.Sprintf("%d MiB of %d MiB are free", s.Free/mebibyte, s.Total/mebibyte)
@@ -108,11 +107,7 @@ func (f Facts) database(r *report) {
 }
 
 // notOpen skips what needs the data.
-func (r *report) notOpen(checks ...string) {
-	for _, c := range checks {
-		r.skip(c, "The data could not be opened")
-	}
-}
+func (r *report) notOpen(checks ...string) { r.skipAll("The data could not be opened", checks...) }
 
 func (f Facts) time(r *report) {
 	c := f.Clock
@@ -139,33 +134,25 @@ func (f Facts) network(r *report) {
 		r.ok("uplink_name", "An address is given; no name is needed")
 	case u.NameError != "":
 		r.failed("uplink_name", fmt.Sprintf("%s has no address: %s", u.NameHost, u.NameError), mendDNS, "host", u.NameHost, "key", u.NameKey)
-		for _, c := range []string{"uplink_route", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate"} {
-			r.skip(c, u.NameHost+" has no address")
-		}
+		r.skipAll(u.NameHost+" has no address", "uplink_route", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	default:
 		r.ok("uplink_name", u.NameHost+" is "+strings.Join(u.Addresses, ", "))
 	}
 	if u.RouteError != "" {
 		r.failed("uplink_route", "There is no way to it: "+u.RouteError, mendRoute)
-		for _, c := range []string{"proxy", "uplink_connect", "uplink_tls", "uplink_certificate"} {
-			r.skip(c, "There is no way to it")
-		}
+		r.skipAll("There is no way to it", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	}
 	r.ok("uplink_route", "There is a route")
 	switch {
 	case u.ProxyError != "":
 		r.failed("proxy", fmt.Sprintf("The proxy %s does not help: %s", u.Proxy, u.ProxyError), mendProxy, "host", u.Host)
-		for _, c := range []string{"uplink_connect", "uplink_tls", "uplink_certificate"} {
-			r.skip(c, "The proxy does not help")
-		}
+		r.skipAll("The proxy does not help", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	case u.ProxyUntried:
 		r.ok("proxy", "The proxy "+u.Proxy+" answers")
-		for _, c := range []string{"uplink_connect", "uplink_tls", "uplink_certificate"} {
-			r.skip(c, "What lies behind a proxy of this kind is not tried; edgegw status says whether the uplink is up")
-		}
+		r.skipAll("What lies behind a proxy of this kind is not tried; edgegw status says whether the uplink is up", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	case u.Proxy != "":
 		r.ok("proxy", "The proxy "+u.Proxy+" passes connections to "+u.Host)
@@ -174,8 +161,7 @@ func (f Facts) network(r *report) {
 	}
 	if u.ConnectError != "" {
 		r.failed("uplink_connect", fmt.Sprintf("%s does not answer: %s", u.Address, u.ConnectError), mendPort, "address", u.Address)
-		r.skip("uplink_tls", "There is no connection")
-		r.skip("uplink_certificate", "There is no connection")
+		r.skipAll("There is no connection", "uplink_tls", "uplink_certificate")
 		return
 	}
 	r.ok("uplink_connect", u.Address+" answers")
@@ -316,8 +302,7 @@ func (f Facts) mqtt(r *report) {
 	l := f.Listeners
 	switch {
 	case !f.Running:
-		r.skip("mqtt_listener", "No gateway runs")
-		r.skip("mqtt_publish", "No gateway runs")
+		r.skipAll("No gateway runs", "mqtt_listener", "mqtt_publish")
 	case l.ConnectError != "":
 		r.failed("mqtt_listener", l.Address+": "+l.ConnectError, mendPortHere)
 		r.skip("mqtt_publish", "There is no connection")
