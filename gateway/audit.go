@@ -9,7 +9,8 @@ import (
 
 // Audit lists lines of the audit trail.
 func (k *control) Audit(ctx context.Context, f admin.AuditFilter) ([]admin.AuditEntry, error) {
-	lines, err := k.db.Audit(ctx, sale.AuditFilter{Who: f.Who, What: f.What, Subject: f.Subject, From: f.From, To: f.To, Before: f.Before, Limit: f.Lines()})
+	f.Limit = f.Lines()
+	lines, err := k.db.Audit(ctx, sale.AuditFilter(f))
 	if err != nil {
 		return nil, err
 	}

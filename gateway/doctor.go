@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,21 +217,13 @@ func (k *control) listenerFacts(ctx context.Context) doctor.Listeners {
 
 // openTo names the listeners without TLS that other machines can reach.
 func (k *control) openTo() (l doctor.Listeners) {
-	if addr := k.config.MQTT.PlainListen; addr != "" && !loopbackOnly(addr) {
+	if addr := k.config.MQTT.PlainListen; addr != "" && !loopbackHost(addr) {
 		l.Plain = addr
 	}
-	if addr := k.config.HTTP.Listen; addr != "" && !loopbackOnly(addr) {
+	if addr := k.config.HTTP.Listen; addr != "" && !loopbackHost(addr) {
 		l.HTTP = addr
 	}
 	return l
-}
-
-// loopbackOnly judges a configured address; a name counts as loopback only where
-// it is localhost.
-func loopbackOnly(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	ip := net.ParseIP(host)
-	return err == nil && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
 }
 
 // boxFacts looks at the data directory and the machine.

@@ -171,7 +171,8 @@ func forThisMachine(open, remote http.Handler) http.Handler {
 	})
 }
 
-// loopbackHost judges the Host of a request, with or without a port.
+// loopbackHost judges the Host of a request, or a configured address, with or without
+// a port. A name counts as loopback only where it is localhost.
 func loopbackHost(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
