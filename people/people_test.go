@@ -268,7 +268,7 @@ func TestGuessingIsSlowAndLocksNobodyElseOut(t *testing.T) {
 				if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.66"); !errors.As(err, &wait) {
 					t.Fatalf("the right one is looked at while the address waits: %v", err)
 				}
-				time.Sleep(wait.Wait)
+				<-time.After(wait.Wait)
 			case errors.Is(err, ErrWrong):
 				tries++
 			default:
@@ -284,7 +284,7 @@ func TestGuessingIsSlowAndLocksNobodyElseOut(t *testing.T) {
 		if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.5"); err != nil {
 			t.Errorf("from another address: %v", err)
 		}
-		time.Sleep(longest)
+		<-time.After(longest)
 		if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.66"); err != nil {
 			t.Errorf("after the wait: %v", err)
 		}
