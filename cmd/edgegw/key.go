@@ -26,7 +26,8 @@ type keySource struct {
 	KeyStdin bool   `xor:"key" help:"Read the key from standard input."`
 }
 
-// longestKey bounds what is read; register keys have some 50 characters.
+// longestKey bounds what is read of a key or a password; register keys have some 50
+// characters.
 const longestKey = 4096
 
 // read gives the key, empty where none was asked for.
@@ -40,7 +41,6 @@ func (k keySource) readA(a *app, what string) (secret.Text, error) {
 	case k.KeyFile != "":
 		from = k.KeyFile
 		raw, err = readKeyFile(k.KeyFile)
-		err = unreadable(k.KeyFile, err)
 	case k.KeyStdin && a.inTerminal:
 		fmt.Fprintf(a.err, "The %s (it is not shown): ", what)
 		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
@@ -85,7 +85,7 @@ func unreadable(path string, err error) error {
 func readKeyFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(path, err)
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	return io.ReadAll(io.LimitReader(f, longestKey+1))

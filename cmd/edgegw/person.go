@@ -31,26 +31,22 @@ type passwordSource struct {
 
 func (p passwordSource) given() bool { return p.PasswordFile != "" || p.PasswordStdin }
 
-// longestLine bounds what is read.
-const longestLine = 4096
-
 func (p passwordSource) read(a *app) (secret.Text, error) {
 	var raw []byte
 	var err error
 	switch {
 	case p.PasswordFile != "":
 		raw, err = readKeyFile(p.PasswordFile)
-		err = unreadable(p.PasswordFile, err)
 	case p.PasswordStdin && a.inTerminal:
 		return typed(a)
 	case p.PasswordStdin:
-		raw, err = io.ReadAll(io.LimitReader(a.in, longestLine+1))
+		raw, err = io.ReadAll(io.LimitReader(a.in, longestKey+1))
 	}
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the password: %w", err)
 	}
 	raw = bytes.TrimRight(raw, "\r\n")
-	if len(raw) == 0 || len(raw) > longestLine || bytes.ContainsAny(raw, "\r\n\x00") {
+	if len(raw) == 0 || len(raw) > longestKey || bytes.ContainsAny(raw, "\r\n\x00") {
 		return secret.Text{}, fmt.Errorf("read the password: there must be one line with the password and nothing else")
 	}
 	return secret.New(raw), nil

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-
-	"golang.org/x/term"
 )
 
 // progress tells on stderr how far a long work is: a bar on a terminal, plain
@@ -35,12 +34,7 @@ func (a *app) progress(what, unit string, total int64) *progress {
 	now := time.Now()
 	p := &progress{w: a.err, what: what, unit: unit, total: total, began: now, said: now}
 	if a.errTerminal {
-		p.width = 80
-		if f, ok := file(a.err); ok {
-			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-				p.width = w
-			}
-		}
+		p.width = cmp.Or(widthOf(a.err), 80)
 	}
 	return p
 }
