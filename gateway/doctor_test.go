@@ -216,6 +216,7 @@ func TestTheDoctorNamesWhatIsBroken(t *testing.T) {
 			url, _ := tlsServer(t, time.Now().Add(time.Hour))
 			addr, err := net.ResolveTCPAddr("tcp", strings.TrimSuffix(strings.TrimPrefix(url, "https://"), "/v1"))
 			must(t, err)
+			await(t, "the start, which names the port in the log", func() bool { return strings.Contains(s.logs.String(), "the gateway runs") })
 			s.tlsAddr = addr // the port is bound by the kernel: only its number can be another's
 		}},
 		{name: "few descriptors", words: "LimitNOFILE", failed: []string{"descriptors"}, breaks: func(t *testing.T, s *testSite) {
