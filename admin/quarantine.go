@@ -103,7 +103,7 @@ func (d Decision) Check() *Refusal {
 		return invalid("the decision has no reason", "Say why, in a few words: it goes into the audit trail.")
 	case !utf8.ValidString(d.Reason) || utf8.RuneCountInString(d.Reason) > longestReason || strings.ContainsFunc(d.Reason, unprintable):
 		return invalid("the reason is not a line of 1 to "+strconv.Itoa(longestReason)+" printable characters", "Say it shorter, on one line.")
-	case containsKey(d.Reason) || sale.LooksLikeKey(d.Operation):
+	case ContainsKey(d.Reason) || sale.LooksLikeKey(d.Operation):
 		return invalid("the decision holds an OpenFiskal key", "Leave it out; a key belongs into no reason and no operation.")
 	case d.Operation != "" && !sale.ValidOperation(d.Operation):
 		return invalid("the operation is not the id of one", "It has 1 to 128 letters, digits, _ and -, as OpenFiskal shows it.")
@@ -115,7 +115,8 @@ func (d Decision) Check() *Refusal {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-func containsKey(text string) bool {
+// ContainsKey reports whether an OpenFiskal key may stand somewhere in a text.
+func ContainsKey(text string) bool {
 	for i := range text {
 		if sale.LooksLikeKey(text[i:]) {
 			return true
