@@ -182,7 +182,16 @@ func (m *memory) SetPlatformKey(_ context.Context, key secret.Text, by string) (
 	return KeyResult{RegisterID: sale.PlatformKey, Key: "active", Notice: "is " + string(key.Reveal())}, nil
 }
 
-func (m *memory) Recipient(context.Context, string) (string, error) { return "age1test", m.broken }
+func (m *memory) ForgetPlatformKey(_ context.Context, by string) error {
+	return m.act("forget", "", by)
+}
+
+func (m *memory) Recipient(_ context.Context, anew bool, _ string) (string, error) {
+	if anew {
+		return "age1new", m.broken
+	}
+	return "age1test", m.broken
+}
 
 func (m *memory) Import(_ context.Context, file []byte, by string, each func(ImportRow)) error {
 	m.mu.Lock()

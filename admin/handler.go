@@ -27,6 +27,7 @@ import (
 //	POST   …/key/issue|rotate          {"platform_key","organization"}: asks OpenFiskal for a new key
 //	GET    /api/v1/keys                every key on this box, without it: what to rotate when it was stolen
 //	PUT    /api/v1/platform-key        {"platform_key"}: the site's, in the server-side topology
+//	DELETE /api/v1/platform-key        removes it
 //	POST   /api/v1/recipient           what bundles for this box are encrypted to
 //	POST   /api/v1/import              CSV or a bundle; a JSON object per row, with credentials, this once
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
@@ -85,13 +86,14 @@ func (a api) routes() map[string]map[string]route {
 		"/registers/{register}/key/issue":  {http.MethodPost: {a.requestKey(sale.KeyIssue), socketOnly, register}},
 		"/registers/{register}/key/rotate": {http.MethodPost: {a.requestKey(sale.KeyRotate), socketOnly, register.but("Asks OpenFiskal for a new key of a register; the one in use ends at once.")}},
 
-		"/keys":         {http.MethodGet: {a.forRotation, withRead, does("Lists every key on this box, without it: what to rotate when it was stolen.").gives([]KeyToRotate{})}},
-		"/platform-key": {http.MethodPut: {a.setPlatformKey, socketOnly, does("Stores the site's platform key (openfiskal.topology: server_side).").takes(&platformKeyBody{}, "platform_key").gives(KeyResult{})}},
-		"/recipient":    {http.MethodPost: {a.recipient, socketOnly, does("What bundles for this box are encrypted to; made when it is asked for first.").gives(recipientBody{})}},
-		"/import":       {http.MethodPost: {a.importFile, withProvision, does("Adds devices and keys from CSV or a bundle. A JSON object per row comes as soon as it is done, with credentials, this once.").takesFile(importTypes).givesLines(ImportRow{})}},
-		"/explain":      {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
-		"/sales":        {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
-		"/doctor":       {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
+		"/keys": {http.MethodGet: {a.forRotation, withRead, does("Lists every key on this box, without it: what to rotate when it was stolen.").gives([]KeyToRotate{})}},
+		"/platform-key": {http.MethodPut: {a.setPlatformKey, socketOnly, does("Stores the site's platform key (openfiskal.topology: server_side).").takes(&platformKeyBody{}, "platform_key").gives(KeyResult{})},
+			http.MethodDelete: {a.forgetPlatformKey, socketOnly, does("Removes the platform key from this box, where the site does not send with it any more.")}},
+		"/recipient": {http.MethodPost: {a.recipient, socketOnly, does("What bundles for this box are encrypted to; made when it is asked for first, or anew.").takes(&recipientAsk{}).gives(recipientBody{})}},
+		"/import":    {http.MethodPost: {a.importFile, withProvision, does("Adds devices and keys from CSV or a bundle. A JSON object per row comes as soon as it is done, with credentials, this once.").takesFile(importTypes).givesLines(ImportRow{})}},
+		"/explain":   {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
+		"/sales":     {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
+		"/doctor":    {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
 
 		"/quarantine":              {http.MethodGet: {a.quarantine, withRead, does("Lists what waits for a person's decision, or waited.").with(askItemState, askDevice, askSale, askLimit).gives([]QuarantineItem{})}},
 		"/quarantine/{id}":         {http.MethodGet: {a.quarantineItem, withRead, does("Shows what was reported, sent and answered, and what may be decided.").gives(QuarantineItem{})}},

@@ -27,8 +27,11 @@ type Keys interface {
 	ForRotation(ctx context.Context) ([]KeyToRotate, error)
 	// SetPlatformKey stores the site's platform key: the server-side topology.
 	SetPlatformKey(ctx context.Context, key secret.Text, by string) (KeyResult, error)
-	// Recipient is what bundles for this box are encrypted to.
-	Recipient(ctx context.Context, by string) (string, error)
+	// ForgetPlatformKey removes it from the box.
+	ForgetPlatformKey(ctx context.Context, by string) error
+	// Recipient is what bundles for this box are encrypted to; anew makes another,
+	// which opens no earlier bundle.
+	Recipient(ctx context.Context, anew bool, by string) (string, error)
 	// Import adds and changes devices and keys, row by row, and tells each as
 	// soon as it is done. Its error is of the file as a whole: then no row counts.
 	Import(ctx context.Context, file []byte, by string, each func(ImportRow)) error
@@ -46,6 +49,7 @@ type KeyRequest struct {
 	Kind         sale.KeyRequestKind
 	PlatformKey  secret.Text
 	Organization string // org_…; "" is the configured one
+	NewKEK       bool   // the key before was sealed with a key-encryption key that is lost for good
 }
 
 // KeyCheck is what OpenFiskal says of one stored key.
@@ -75,7 +79,7 @@ type ImportRow struct {
 	Line       int             `json:"line"`
 	DeviceID   sale.DeviceID   `json:"device_id"`
 	RegisterID sale.RegisterID `json:"register_id"`
-	Result     string          `json:"result" enum:"added,key_changed,unchanged,failed"`
+	Result     string          `json:"result" enum:"added,key_changed,updated,unchanged,failed"`
 	Key        string          `json:"key,omitempty"`    // as in Credentials
 	Detail     string          `json:"detail,omitempty"` // why it failed, or what to know
 	Username   string          `json:"username,omitempty"`
@@ -88,6 +92,7 @@ type ImportRow struct {
 const (
 	RowAdded      = "added"
 	RowKeyChanged = "key_changed"
+	RowUpdated    = "updated" // its label or kind
 	RowUnchanged  = "unchanged"
 	RowFailed     = "failed"
 )
@@ -96,10 +101,11 @@ const (
 type platformBody struct {
 	Key          string `json:"platform_key"`
 	Organization string `json:"organization,omitempty"`
+	NewKEK       bool   `json:"new_kek,omitempty"`
 }
 
 func (b *platformBody) fields() []field {
-	return []field{{"platform_key", "a string", &b.Key}, {"organization", "a string", &b.Organization}}
+	return []field{{"platform_key", "a string", &b.Key}, {"organization", "a string", &b.Organization}, {"new_kek", "true or false", &b.NewKEK}}
 }
 
 // platformKeyBody brings the one that the site keeps.
@@ -137,7 +143,7 @@ func (a api) requestKey(kind sale.KeyRequestKind) http.HandlerFunc {
 		if f == nil && b.Key == "" {
 			f = invalid("platform_key is missing or empty", "Send the platform key; it is used once and not kept.")
 		}
-		q.PlatformKey, q.Organization = secret.FromString(b.Key), b.Organization
+		q.PlatformKey, q.Organization, q.NewKEK = secret.FromString(b.Key), b.Organization, b.NewKEK
 		if f != nil {
 			fail(w, f, q.PlatformKey)
 			return
@@ -175,6 +181,14 @@ func (a api) setPlatformKey(w http.ResponseWriter, r *http.Request) {
 	reply(w, result, err, key)
 }
 
+func (a api) forgetPlatformKey(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	done(w, a.b.ForgetPlatformKey(r.Context(), by(r)), secret.Text{})
+}
+
 func (a api) forRotation(w http.ResponseWriter, r *http.Request) {
 	if f := query(r); f != nil {
 		fail(w, f, secret.Text{})
@@ -188,12 +202,24 @@ type recipientBody struct {
 	Recipient string `json:"recipient"`
 }
 
+// recipientAsk may want another one.
+type recipientAsk struct {
+	New bool `json:"new"`
+}
+
+func (b *recipientAsk) fields() []field { return []field{{"new", "true or false", &b.New}} }
+
 func (a api) recipient(w http.ResponseWriter, r *http.Request) {
-	if f := query(r); f != nil {
+	var b recipientAsk
+	f := query(r)
+	if f == nil && r.ContentLength != 0 {
+		f = readBody(r, b.fields()...)
+	}
+	if f != nil {
 		fail(w, f, secret.Text{})
 		return
 	}
-	to, err := a.b.Recipient(r.Context(), by(r))
+	to, err := a.b.Recipient(r.Context(), b.New, by(r))
 	reply(w, recipientBody{to}, err, secret.Text{})
 }
 
@@ -284,7 +310,7 @@ func (c *Client) RequestKey(ctx context.Context, q KeyRequest, by string) (out K
 	if err != nil {
 		return out, err
 	}
-	return out, c.do(ctx, http.MethodPost, path+"/"+string(q.Kind), platformBody{string(q.PlatformKey.Reveal()), q.Organization}, by, &out)
+	return out, c.do(ctx, http.MethodPost, path+"/"+string(q.Kind), platformBody{string(q.PlatformKey.Reveal()), q.Organization, q.NewKEK}, by, &out)
 }
 
 // CheckKey asks about the keys of a register.
@@ -306,10 +332,15 @@ func (c *Client) SetPlatformKey(ctx context.Context, key secret.Text, by string)
 	return out, c.do(ctx, http.MethodPut, "/platform-key", platformKeyBody{string(key.Reveal())}, by, &out)
 }
 
+// ForgetPlatformKey removes the site's platform key.
+func (c *Client) ForgetPlatformKey(ctx context.Context, by string) error {
+	return c.do(ctx, http.MethodDelete, "/platform-key", nil, by, nil)
+}
+
 // Recipient is what bundles are encrypted to.
-func (c *Client) Recipient(ctx context.Context, by string) (string, error) {
+func (c *Client) Recipient(ctx context.Context, anew bool, by string) (string, error) {
 	var out recipientBody
-	err := c.do(ctx, http.MethodPost, "/recipient", nil, by, &out)
+	err := c.do(ctx, http.MethodPost, "/recipient", recipientAsk{anew}, by, &out)
 	return out.Recipient, err
 }
 

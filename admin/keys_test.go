@@ -52,8 +52,13 @@ func TestKeysOverTheSocket(t *testing.T) {
 	if got, err := c.SetPlatformKey(t.Context(), secret.FromString(platformCanary), "anna"); err != nil || got.Notice != "is [redacted]" {
 		t.Errorf("platform key: %+v, %v", got, err)
 	}
-	if got, err := c.Recipient(t.Context(), "anna"); err != nil || got != "age1test" {
-		t.Errorf("recipient: %q, %v", got, err)
+	for anew, want := range map[bool]string{false: "age1test", true: "age1new"} {
+		if got, err := c.Recipient(t.Context(), anew, "anna"); err != nil || got != want {
+			t.Errorf("recipient: %q, %v", got, err)
+		}
+	}
+	if err := c.ForgetPlatformKey(t.Context(), "anna"); err != nil || m.requested[len(m.requested)-1] != "forget " {
+		t.Errorf("forget: %v, %q", err, m.requested)
 	}
 	if slices.ContainsFunc(m.who, func(who string) bool { return who != "anna" }) {
 		t.Errorf("the audit trail would name %q", m.who)

@@ -95,18 +95,23 @@ func parsePath(s string) (any, error) {
 	return s, nil
 }
 
-// parseOrganization takes what can stand in a header and is no key.
-func parseOrganization(s string) (any, error) {
+func parseOrganization(s string) (any, error) { return s, CheckOrganization(s) }
+
+// CheckOrganization refuses what cannot stand in a header, or is a key. Its error goes on
+// after the name of what it is about, and repeats nothing.
+func CheckOrganization(s string) error {
 	for _, c := range s {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
-			return nil, errors.New("is not an organization id, such as org_01HXYZ")
+			return errNoOrganization
 		}
 	}
 	if len(s) > 128 || strings.HasPrefix(strings.ToLower(s), "ofk_") {
-		return nil, errors.New("is not an organization id, such as org_01HXYZ") // a key is not repeated
+		return errNoOrganization
 	}
-	return s, nil
+	return nil
 }
+
+var errNoOrganization = errors.New("is not an organization id, such as org_01HXYZ")
 
 // kekSize is the length of a key-encryption key in bytes (CONTRACT.md section 4).
 const kekSize = 32

@@ -41,12 +41,14 @@ type Rows interface {
 
 	// Keys lists all, also the retired: no number comes twice.
 	Keys(ctx context.Context) ([]sale.SealedKey, error)
-	// PutKey inserts a version; where its state is active or unverified it
-	// retires the older versions of that register in the same transaction.
+	// PutKey inserts a version; where its state is active it retires the older
+	// versions of that register in the same transaction.
 	PutKey(ctx context.Context, k sale.SealedKey, by string) error
 	SetKeyState(ctx context.Context, r sale.RegisterID, version int64, s sale.KeyState, by string) error
 	// DropKey forgets a version that was never in use.
 	DropKey(ctx context.Context, r sale.RegisterID, version int64, by string) error
+	// ForgetKeys retires every version.
+	ForgetKeys(ctx context.Context, r sale.RegisterID, by string) error
 }
 
 // Resealer replaces the blobs of keys that are there, all or none, in one

@@ -115,9 +115,10 @@ func (o KEKOptions) Source() KEKSource {
 func LoadKEK(o KEKOptions) (KEK, Source, error) { return o.Source().Load() }
 
 // Older gives the KEKs that keys may still be sealed with: the one before, and
-// the one made at first start. One that cannot be read is left out: it is
-// missed only by keys that were sealed with it, and those are named by Check.
-func (o KEKOptions) Older() []KEK {
+// the one made at first start. One that cannot be read is left out: it is missed
+// only by keys that were sealed with it, and those are named by Check. The error
+// says why one that was named is left out.
+func (o KEKOptions) Older() (older []KEK, named error) {
 	sources := []KEKSource{}
 	if !o.PreviousText.Empty() {
 		sources = append(sources, givenKEK{"vault.previous_kek", o.PreviousText})
@@ -128,13 +129,16 @@ func (o KEKOptions) Older() []KEK {
 	if !o.Text.Empty() || o.File != "" {
 		sources = append(sources, ownKEK{filepath.Join(o.DataDir, selfMadeKEK), true})
 	}
-	var older []KEK
 	for _, s := range sources {
-		if k, _, err := s.Load(); err == nil {
+		k, _, err := s.Load()
+		if _, own := s.(ownKEK); err != nil && !own {
+			named = errors.Join(named, err)
+		}
+		if err == nil {
 			older = append(older, k)
 		}
 	}
-	return older
+	return older, named
 }
 
 // givenKEK is a KEK in the configuration, best in the environment.

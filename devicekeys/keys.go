@@ -82,11 +82,25 @@ type KeyInfo struct {
 // showFrom is the length from which four characters give little away.
 const showFrom = len(keyPrefix) + 16
 
-// SetKey seals a key as the newest version of its register. state is active or
-// unverified, which take the place of what is there, or pending, which waits
-// beside it until SetKeyState promotes it. The vault's own names take what
-// belongs to them: sale.PlatformKey a platform key, sale.BundleKey an identity.
+// SetKey seals a key as the newest version of its register. state is active,
+// which takes the place of what is there; unverified, which is sent with where
+// nothing is active; or pending, which waits until SetKeyState promotes it. The
+// vault's own names take what belongs to them: sale.PlatformKey a platform key,
+// sale.BundleKey an identity.
 func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.Text, state sale.KeyState, by string) (KeyInfo, error) {
+	if err := checkFor(register, key); err != nil {
+		return KeyInfo{}, fmt.Errorf("set key of register %q: %w", string(register), err)
+	}
+	return r.setKey(ctx, register, key, state, by)
+}
+
+// KeepKey seals a key that OpenFiskal has just made, as pending, whatever it looks
+// like: it is given once, and the one before is dead.
+func (r *Ring) KeepKey(ctx context.Context, register sale.RegisterID, key secret.Text, by string) (KeyInfo, error) {
+	return r.setKey(ctx, register, key, sale.KeyStatePending, by)
+}
+
+func (r *Ring) setKey(ctx context.Context, register sale.RegisterID, key secret.Text, state sale.KeyState, by string) (KeyInfo, error) {
 	act := fmt.Sprintf("set key of register %q", string(register))
 	r.changing.Lock()
 	defer r.changing.Unlock()
@@ -103,9 +117,6 @@ func (r *Ring) SetKey(ctx context.Context, register sale.RegisterID, key secret.
 
 // seal makes the next version of a register's key.
 func (s *state) seal(register sale.RegisterID, key secret.Text, ks sale.KeyState, now time.Time) (sale.SealedKey, error) {
-	if err := checkFor(register, key); err != nil {
-		return sale.SealedKey{}, err
-	}
 	if ks != sale.KeyStateActive && ks != sale.KeyStateUnverified && ks != sale.KeyStatePending {
 		return sale.SealedKey{}, fmt.Errorf("a new key cannot be %q", string(ks))
 	}
@@ -128,8 +139,8 @@ func checkFor(register sale.RegisterID, key secret.Text) error {
 	return CheckRegisterKey(key)
 }
 
-// SetKeyState records what OpenFiskal said of a version. Active and unverified
-// retire the older versions.
+// SetKeyState records what OpenFiskal said of a version. Active retires the older
+// ones: what nobody has confirmed destroys nothing.
 func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, version int64, state sale.KeyState, by string) error {
 	act := fmt.Sprintf("set state of key %d of register %q", version, string(register))
 	r.changing.Lock()
@@ -143,7 +154,7 @@ func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, versio
 		return fmt.Errorf("%s: a key retires when a newer one takes its place", act)
 	}
 	err := r.rows.SetKeyState(ctx, register, version, state, by)
-	if state == sale.KeyStateActive || state == sale.KeyStateUnverified {
+	if state == sale.KeyStateActive {
 		// A crash in between leaves two in use; the newer one counts (inUse).
 		for _, older := range list[i+1:] {
 			if err == nil {
@@ -163,17 +174,24 @@ func (r *Ring) DropKey(ctx context.Context, register sale.RegisterID, version in
 	return r.settle(ctx, act, r.rows.DropKey(ctx, register, version, by))
 }
 
-// inUse picks the version to send with: the newest that is active or unverified,
-// else the newest that was refused, which a slow probe may find well again.
-func inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
-	for _, wanted := range [][]sale.KeyState{{sale.KeyStateActive, sale.KeyStateUnverified}, {sale.KeyStateRefused}} {
+// inUse picks the version to send with: the newest that is active, else the newest
+// that nobody could ask about, else the oldest that was refused. That one worked
+// once, where any did, and a slow probe may find it well again; the newer ones were
+// refused before they ever worked.
+func inUse(list []sale.SealedKey) (in sale.SealedKey, there bool) {
+	for _, wanted := range []sale.KeyState{sale.KeyStateActive, sale.KeyStateUnverified} {
 		for _, k := range list {
-			if slices.Contains(wanted, k.State) {
+			if k.State == wanted {
 				return k, true
 			}
 		}
 	}
-	return sale.SealedKey{}, false
+	for _, k := range list {
+		if k.State == sale.KeyStateRefused {
+			in, there = k, true
+		}
+	}
+	return in, there
 }
 
 // Credential opens the key to send with, anew for each request, so that a

@@ -36,7 +36,7 @@ func TestSetKeyThenCredential(t *testing.T) {
 		t.Errorf("no key yet: %v", err)
 	}
 	for i, key := range []string{liveKey, nextKey, liveKey} {
-		info := setKey(t, r, reg, key, sale.KeyStateUnverified)
+		info := setKey(t, r, reg, key, sale.KeyStateActive)
 		for _, ring := range []*Ring{r, openRing(t, rows)} {
 			if got := credential(t, ring, reg); got != key {
 				t.Errorf("got another key than the one set")
@@ -48,6 +48,9 @@ func TestSetKeyThenCredential(t *testing.T) {
 				t.Errorf("%d versions are not retired, want 1", n)
 			}
 		}
+	}
+	if setKey(t, r, reg, nextKey, sale.KeyStateUnverified); len(r.KeyVersions(reg)) != 2 || credential(t, r, reg) != liveKey {
+		t.Error("a key that nobody has confirmed takes the place of one that works")
 	}
 	if _, err := r.Credential(ctx, "reg_other"); !errors.Is(err, sale.ErrNone) {
 		t.Errorf("another register has a key: %v", err)
@@ -80,7 +83,7 @@ func TestRotation(t *testing.T) {
 		{"a new key waits beside the old", put(nextKey), liveKey, nextKey},
 		{"it is refused: the old one goes on", state(2, sale.KeyStateRefused), liveKey, ""},
 		{"another one waits", put(third), liveKey, third},
-		{"the old one is refused, and still there for the slow probe", state(1, sale.KeyStateRefused), nextKey, third},
+		{"the old one is refused, and still there for the slow probe", state(1, sale.KeyStateRefused), liveKey, third},
 		{"the probe finds the old one well again", state(1, sale.KeyStateActive), liveKey, third},
 		{"the new one is accepted", state(3, sale.KeyStateActive), third, ""},
 	} {
@@ -305,5 +308,30 @@ func TestSetKeyRefuses(t *testing.T) {
 func TestShortKeysShowNothing(t *testing.T) {
 	if i := setKey(t, openRing(t, newMemory()), reg, "ofk_reg_abcd1234", sale.KeyStateActive); i.LastFour != "" {
 		t.Errorf("half of the key is shown: %s", i.LastFour)
+	}
+}
+
+// Of two keys that were refused the older one is the one that worked once: a slow
+// probe finds out whether it does again.
+func TestTheKeyThatWorkedIsSentWith(t *testing.T) {
+	r := openRing(t, newMemory())
+	setKey(t, r, reg, liveKey, sale.KeyStateActive)
+	other := setKey(t, r, reg, nextKey, sale.KeyStatePending)
+	for _, row := range []struct {
+		first, second sale.KeyState
+		want          string
+	}{
+		{sale.KeyStateActive, sale.KeyStateRefused, liveKey},
+		{sale.KeyStateRefused, sale.KeyStateRefused, liveKey},
+		{sale.KeyStateRefused, sale.KeyStateUnverified, nextKey},
+	} {
+		for version, s := range map[int64]sale.KeyState{1: row.first, other.Version: row.second} {
+			if err := r.SetKeyState(ctx, reg, version, s, "tester"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := credential(t, r, reg); got != row.want {
+			t.Errorf("%s and %s: the wrong one", row.first, row.second)
+		}
 	}
 }

@@ -130,7 +130,7 @@ func (m *memory) PutKey(_ context.Context, k sale.SealedKey, by string) error {
 			if old.Version == k.Version {
 				return errors.New("UNIQUE constraint")
 			}
-			if k.State != sale.KeyStatePending {
+			if k.State == sale.KeyStateActive {
 				m.keys[k.Register][i].State = sale.KeyStateRetired
 			}
 		}
@@ -156,6 +156,15 @@ func (m *memory) DropKey(_ context.Context, r sale.RegisterID, version int64, by
 			if k.Version == version {
 				m.keys[r][i].State = sale.KeyStateRetired
 			}
+		}
+		return nil
+	})
+}
+
+func (m *memory) ForgetKeys(_ context.Context, r sale.RegisterID, by string) error {
+	return m.write(fmt.Sprintf("%s forgot the keys of %s", by, r), func() error {
+		for i := range m.keys[r] {
+			m.keys[r][i].State = sale.KeyStateRetired
 		}
 		return nil
 	})

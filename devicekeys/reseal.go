@@ -3,6 +3,7 @@ package devicekeys
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"edgegw/sale"
 	"edgegw/secret"
@@ -79,19 +80,61 @@ func (r *Ring) Reseal(ctx context.Context, rows Resealer, by string) (int, error
 	return len(resealed), r.settle(ctx, act, rows.ReplaceKeys(ctx, resealed, by))
 }
 
-// Owner finds the register that has this key already, so that one pasted into
-// the wrong place is refused by name.
-func (r *Ring) Owner(key secret.Text) (KeyInfo, bool) {
+// Elsewhere finds another register that has this key already, so that one pasted
+// into the wrong place is refused by name: where several have it, the one that
+// comes first in the order active, unverified, pending, refused.
+func (r *Ring) Elsewhere(register sale.RegisterID, key secret.Text) (owner KeyInfo, there bool) {
 	now := r.state.Load()
-	for _, keys := range now.keys {
-		for _, k := range keys {
-			stored, err := now.open(k)
-			same := err == nil && stored.Equal(key)
-			stored.Wipe()
-			if same {
-				return now.info(k), true
-			}
+	for other := range now.keys {
+		i, holds := now.holds(other, key)
+		if holds && other != register && (!there || slices.Index(trust, i.State) < slices.Index(trust, owner.State)) {
+			owner, there = i, true
+		}
+	}
+	return owner, there
+}
+
+// trust orders states by how sure it is that the key is this register's.
+var trust = []sale.KeyState{sale.KeyStateActive, sale.KeyStateUnverified, sale.KeyStatePending, sale.KeyStateRefused}
+
+// Holds finds a key among those of one register.
+func (r *Ring) Holds(register sale.RegisterID, key secret.Text) (KeyInfo, bool) {
+	return r.state.Load().holds(register, key)
+}
+
+func (s *state) holds(register sale.RegisterID, key secret.Text) (found KeyInfo, there bool) {
+	for _, k := range s.keys[register] {
+		stored, err := s.open(k)
+		same := err == nil && stored.Equal(key)
+		stored.Wipe()
+		if same {
+			return s.info(k), true
 		}
 	}
 	return KeyInfo{}, false
+}
+
+// Sealable says why a new key of this register should not be stored now, nil where
+// it can be: without a KEK it could not, and where what the register has already
+// stays shut, the KEK may be the wrong one.
+func (r *Ring) Sealable(register sale.RegisterID) error {
+	now := r.state.Load()
+	if now.vault == nil {
+		return ErrNoKEK
+	}
+	for _, k := range now.keys[register] {
+		key, err := now.open(k)
+		key.Wipe()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForgetKeys removes every version of a name's keys.
+func (r *Ring) ForgetKeys(ctx context.Context, register sale.RegisterID, by string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	return r.settle(ctx, fmt.Sprintf("forget keys of %q", string(register)), r.rows.ForgetKeys(ctx, register, by))
 }

@@ -120,14 +120,27 @@ func TestAWrongKEKOverwritesNothing(t *testing.T) {
 	}
 }
 
-func TestOwner(t *testing.T) {
+func TestWhoHasAKey(t *testing.T) {
 	r := openRing(t, newMemory())
 	setKey(t, r, "reg_a", liveKey, sale.KeyStateActive)
 	setKey(t, r, "reg_b", nextKey, sale.KeyStatePending)
-	if i, ok := r.Owner(secret.FromString(nextKey)); !ok || i.Register != "reg_b" || i.State != sale.KeyStatePending {
-		t.Errorf("the owner is %+v, %v", i, ok)
+	key := secret.FromString(nextKey)
+	if i, ok := r.Holds("reg_b", key); !ok || i.Register != "reg_b" || i.State != sale.KeyStatePending {
+		t.Errorf("it is %+v, %v", i, ok)
 	}
-	if i, ok := r.Owner(secret.FromString(nextKey + "x")); ok {
+	if i, ok := r.Holds("reg_a", key); ok {
+		t.Errorf("it is another's: %+v", i)
+	}
+	if i, ok := r.Elsewhere("reg_b", key); ok {
+		t.Errorf("it is nowhere else: %+v", i)
+	}
+	for register, state := range map[sale.RegisterID]sale.KeyState{"reg_c": sale.KeyStateUnverified, "reg_d": sale.KeyStateActive, "reg_e": sale.KeyStateUnverified} {
+		setKey(t, r, register, nextKey, state)
+	}
+	if i, ok := r.Elsewhere("reg_a", key); !ok || i.Register != "reg_d" {
+		t.Errorf("the owner is %+v, %v", i, ok) // the one that OpenFiskal has confirmed
+	}
+	if i, ok := r.Elsewhere("reg_a", secret.FromString(nextKey+"x")); ok {
 		t.Errorf("a key that nobody has is %+v", i)
 	}
 }

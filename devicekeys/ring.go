@@ -153,6 +153,9 @@ func (r *Ring) Add(ctx context.Context, n NewDevice, by string) (secret.Text, er
 
 // AddWithKey makes a device and stores a key of its register, both or none.
 func (r *Ring) AddWithKey(ctx context.Context, n NewDevice, key secret.Text, state sale.KeyState, by string) (secret.Text, error) {
+	if err := checkFor(n.Register, key); err != nil {
+		return secret.Text{}, fmt.Errorf("add device %s: %w", n.ID, err)
+	}
 	return r.add(ctx, n, func(d sale.Device) error {
 		k, err := r.state.Load().seal(n.Register, key, state, r.now())
 		if err != nil {
@@ -222,6 +225,20 @@ func (r *Ring) Get(id sale.DeviceID) (sale.Device, error) {
 // a certificate.
 func (r *Ring) HasSecret(id sale.DeviceID) bool {
 	return len(r.state.Load().devices[id].SecretHash) > 0
+}
+
+// Describe changes what a device is called and what kind it is; the empty string
+// leaves either as it is. It gives whether that changed anything.
+func (r *Ring) Describe(ctx context.Context, id sale.DeviceID, kind, label, by string) (bool, error) {
+	d, err := r.Get(id)
+	if err != nil {
+		return false, err
+	}
+	n := NewDevice{ID: id, Register: d.Register, Kind: cmp.Or(kind, d.Kind), Label: cmp.Or(label, d.Label)}
+	if err := n.Check(); err != nil || n.Kind == d.Kind && n.Label == d.Label {
+		return false, err
+	}
+	return true, r.update(ctx, id, "device described", by, func(d *sale.Device) { d.Kind, d.Label = n.Kind, n.Label })
 }
 
 // Disable refuses further logins of a device; to end its connection is the

@@ -26,13 +26,22 @@ func (k *control) keySide(b *health.Board) {
 			c.Title, c.Remedy = "The platform key cannot be opened: ", giveBack+"enter it again: "+platformKeyCommand
 		case sale.BundleKey:
 			c.Severity = health.Notice
-			c.Title, c.Remedy = "The key that opens bundles cannot be opened: ", "Give back the key-encryption key it was sealed with. Until then no encrypted bundle can be imported"
+			c.Title, c.Remedy = "The key that opens bundles cannot be opened: ", giveBack+"where that is lost for good, make another: edgegw import --recipient --new"
 		default:
 			r := k.keyOwner(bad.Register)
 			c.Title, c.Remedy = "The key of "+r.name()+" cannot be opened: ", giveBack+"enter the register's key again: "+r.setKey()
 		}
 		c.Title += bad.Err.Error()
 		b.Set(c)
+	}
+	if err := k.kekNow().previous; err != nil {
+		b.Set(health.Condition{Code: "kek_previous", Severity: health.Notice, Since: k.since, Title: "The key-encryption key before cannot be read: " + err.Error(),
+			Remedy: "Keys that were sealed with it stay shut until it can; it is looked at again at the next start. Where nothing is sealed with it any more, take the setting out"})
+	}
+	if !k.serverSide() && len(k.ring.KeyVersions(sale.PlatformKey)) > 0 {
+		b.Set(health.Condition{Code: "platform_key_kept", Severity: health.Notice, Since: k.since,
+			Title:  "A platform key lies on this box, and the site sends with register keys: whoever steals the box can sell on every register of its organization",
+			Remedy: "Remove it: edgegw key set --platform --forget. Or send with it again: openfiskal.topology: server_side"})
 	}
 	if k.serverSide() {
 		b.Set(health.Condition{Code: "topology_server_side", Severity: health.Notice, Since: k.since,
@@ -57,10 +66,18 @@ func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time
 	for _, id := range k.ring.Registers() {
 		info, err := k.ring.KeyInfo(id)
 		versions := k.ring.KeyVersions(id)
-		if err != nil || info.State == sale.KeyStatePending || versions[0].State != sale.KeyStatePending {
+		if err != nil || info.State == sale.KeyStatePending || info.Version == versions[0].Version {
 			continue
 		}
 		r := k.keyOwner(id)
+		if versions[0].State == sale.KeyStateRefused && inPlace(info.State) {
+			b.Set(health.Condition{Code: "key_new_refused", Severity: health.Notice, Affected: string(id), Since: versions[0].AddedAt,
+				Title:  "OpenFiskal refuses the new key of " + r.name() + "; the one in use stays",
+				Remedy: "If the register should have a new key, ask the back office for it, and enter it: " + r.setKey() + ". Otherwise nothing is to be done: the wrong one is forgotten while OpenFiskal takes the one in use"})
+		}
+		if versions[0].State != sale.KeyStatePending {
+			continue
+		}
 		b.Set(health.Condition{Code: "key_pending", Severity: health.Notice, Affected: string(id), Since: versions[0].AddedAt,
 			Title:  "A new key of " + r.name() + " waits beside the one in use until OpenFiskal confirms it",
 			Remedy: "It is asked about every minute, and when the one in use is refused. See what OpenFiskal says: " + r.checkKey()})

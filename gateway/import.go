@@ -15,17 +15,22 @@ import (
 )
 
 // Recipient is what a back office encrypts bundles for this box to. The key that
-// opens them is made when it is first asked for, and sealed like a register key.
-func (k *control) Recipient(ctx context.Context, by string) (string, error) {
+// opens them is made when it is first asked for, and sealed like a register key; and
+// anew where a person says so, because the one before is lost with the KEK that
+// sealed it, or somebody else may have it.
+func (k *control) Recipient(ctx context.Context, anew bool, by string) (string, error) {
+	k.bundles.Lock()
+	defer k.bundles.Unlock()
 	identity, err := k.ring.Credential(ctx, sale.BundleKey)
-	if errors.Is(err, sale.ErrNone) {
+	if errors.Is(err, sale.ErrNone) || anew {
+		identity.Wipe()
 		if identity, err = provision.NewIdentity(); err == nil {
 			_, err = k.ring.SetKey(ctx, sale.BundleKey, identity, sale.KeyStateActive, by)
 		}
 	}
 	defer identity.Wipe()
 	if err != nil {
-		return "", refusal(fmt.Errorf("the key that opens bundles is not at hand: %w", err))
+		return "", shutBundles(err)
 	}
 	return provision.Recipient(identity)
 }
@@ -59,13 +64,22 @@ func (k *control) Import(ctx context.Context, file []byte, by string, each func(
 	return nil
 }
 
+// shutBundles says what to do where the key that opens bundles stays shut.
+func shutBundles(err error) error {
+	return &admin.Refusal{Code: "not_ready", Message: "the key that opens bundles is not at hand: " + err.Error(),
+		Remedy: "Give back the key-encryption key it was sealed with (edgegw status). Where that is lost for good, make another, which opens no earlier bundle: edgegw import --recipient --new"}
+}
+
 func (k *control) readRows(ctx context.Context, file []byte) ([]provision.Row, error) {
 	text := bytes.Clone(file)
 	defer func() { clear(text) }()
 	if provision.IsBundle(file) {
 		identity, err := k.ring.Credential(ctx, sale.BundleKey)
-		if err != nil {
+		if errors.Is(err, sale.ErrNone) {
 			return nil, &admin.Refusal{Code: "invalid", Message: "this box has no key that opens bundles", Remedy: "Encrypt it to what this prints: edgegw import --recipient"}
+		}
+		if err != nil {
+			return nil, shutBundles(err)
 		}
 		defer identity.Wipe()
 		if text, err = provision.Open(file, identity); err != nil {
@@ -123,12 +137,17 @@ func (i *importer) ask(ctx context.Context, batch []provision.Row) {
 	}
 }
 
-// answerFor gives what was found out, or that nobody could be asked.
-func (i *importer) answerFor(n int) (checkedKey, error) {
-	if a := i.answers[n]; a.err != nil || a.checked.state != "" {
-		return a.checked, a.err
+// answerFor gives what was found out about the key of a row, or that nobody could
+// be asked. What the rows before it have stored counts.
+func (i *importer) answerFor(r *provision.Row, n int) (checkedKey, error) {
+	a := i.answers[n]
+	if a.err == nil && a.checked.state == "" {
+		a.checked = checkedKey{state: sale.KeyStateUnverified, notice: i.offline}
 	}
-	return checkedKey{state: sale.KeyStateUnverified, notice: i.offline}, nil
+	if a.err == nil && a.checked.state == sale.KeyStateUnverified {
+		a.err = i.elsewhere(r.Register, r.Key)
+	}
+	return a.checked, a.err
 }
 
 // row does one row. The error is one that no other row would escape.
@@ -139,7 +158,11 @@ func (i *importer) row(ctx context.Context, r *provision.Row, n int) (admin.Impo
 	}
 	err := ctx.Err()
 	if err == nil && !r.Key.Empty() {
-		err = i.mayBeKeyOf(r.Register, r.Key)
+		var end func()
+		if end, err = i.oneKeyAtATime(r.Register); err == nil {
+			defer end()
+			err = i.mayBeKeyOf(r.Register, r.Key)
+		}
 	}
 	if err == nil {
 		err = i.apply(ctx, r, n, &done)
@@ -166,13 +189,29 @@ func (i *importer) apply(ctx context.Context, r *provision.Row, n int, done *adm
 		return &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("device %s sells on register %s, not %s", r.Device, there.Register, r.Register),
 			Remedy: fmt.Sprintf("Where it moves, remove it first: edgegw device remove %s", r.Device)}
 	}
+	d := devicekeys.NewDevice{ID: r.Device, Register: r.Register, Kind: r.Kind, Label: r.Label}
+	if err := d.Check(); err != nil {
+		return refusal(err)
+	}
 	done.Result = admin.RowUnchanged
+	if err := i.newKeyOf(ctx, r, n, done); err != nil {
+		return err
+	}
+	described, err := i.ring.Describe(ctx, r.Device, r.Kind, r.Label, i.by)
+	if described && done.Result == admin.RowUnchanged {
+		done.Result = admin.RowUpdated
+	}
+	return err
+}
+
+// newKeyOf does what a row says of the key of a device that is there.
+func (i *importer) newKeyOf(ctx context.Context, r *provision.Row, n int, done *admin.ImportRow) error {
 	done.Key, _ = i.keyState(r.Register)
 	if r.Key.Empty() {
 		return nil
 	}
-	_, known := i.ring.Owner(r.Key)
-	result, err := i.setKey(ctx, r.Register, r.Key, func(context.Context) (checkedKey, error) { return i.answerFor(n) }, i.by)
+	_, known := i.ring.Holds(r.Register, r.Key)
+	result, err := i.setKey(ctx, r.Register, r.Key, func(context.Context) (checkedKey, error) { return i.answerFor(r, n) }, i.by)
 	if err != nil {
 		return err
 	}
@@ -192,7 +231,7 @@ func (i *importer) add(ctx context.Context, r *provision.Row, n int, done *admin
 	}
 	checked, err := checkedKey{}, error(nil)
 	if !r.Key.Empty() {
-		if checked, err = i.answerFor(n); err != nil {
+		if checked, err = i.answerFor(r, n); err != nil {
 			return err
 		}
 	}

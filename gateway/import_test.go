@@ -105,11 +105,11 @@ func TestImportOffline(t *testing.T) {
 func TestImportBundle(t *testing.T) {
 	s := newSite(t, sandbox.Options{}).on()
 	key := s.sandbox.MustAddRegister("reg_1")
-	to, err := s.Recipient(t.Context(), "anna")
+	to, err := s.Recipient(t.Context(), false, "anna")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := s.Recipient(t.Context(), "anna"); err != nil || again != to {
+	if again, err := s.Recipient(t.Context(), false, "anna"); err != nil || again != to {
 		t.Errorf("the recipient changes: %q, then %q, %v", to, again, err)
 	}
 	bundle := encrypted(t, to, "device_id,register_id,register_key\npump-1,reg_1,"+key+"\n")
@@ -130,7 +130,7 @@ func TestImportBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.on()
-	if _, err := s.Recipient(t.Context(), "anna"); err == nil || !strings.Contains(err.Error(), "sealed with another key-encryption key") {
+	if _, err := s.Recipient(t.Context(), false, "anna"); err == nil || !strings.Contains(err.Error(), "sealed with another key-encryption key") {
 		t.Errorf("under a wrong KEK: %v", err)
 	}
 	s.off()
@@ -139,7 +139,7 @@ func TestImportBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.on()
-	if again, err := s.Recipient(t.Context(), "anna"); err != nil || again != to {
+	if again, err := s.Recipient(t.Context(), false, "anna"); err != nil || again != to {
 		t.Errorf("with the right KEK again: %q, %v", again, err)
 	}
 	s.off()

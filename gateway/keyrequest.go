@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/config"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
 	"edgegw/sale"
@@ -28,13 +29,14 @@ func (k *control) RequestKey(ctx context.Context, q admin.KeyRequest, by string)
 		return admin.KeyResult{}, err
 	}
 	p := fiscal.Platform{Key: q.PlatformKey, Organization: cmp.Or(q.Organization, k.config.OpenFiskal.Organization)}
-	if err := k.mayRequest(p); err != nil {
+	if err := k.mayRequest(register, p, q.NewKEK); err != nil {
 		return admin.KeyResult{}, err
 	}
-	if !k.requests.begin(register) {
-		return admin.KeyResult{}, &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("a key of register %s is being asked for already", register), Remedy: "Wait for it"}
+	end, err := k.oneKeyAtATime(register)
+	if err != nil {
+		return admin.KeyResult{}, err
 	}
-	defer k.requests.end(register)
+	defer end()
 	if k.relay != nil {
 		release, err := k.relay.Hold(ctx, register)
 		if err != nil {
@@ -52,7 +54,7 @@ func (k *control) RequestKey(ctx context.Context, q admin.KeyRequest, by string)
 
 // mayRequest finds what would make the answer useless, or the request a leak,
 // before it leaves.
-func (k *control) mayRequest(p fiscal.Platform) error {
+func (k *control) mayRequest(r sale.RegisterID, p fiscal.Platform, newKEK bool) error {
 	if k.serverSide() {
 		return &admin.Refusal{Code: "invalid", Message: "this site sends with its platform key (openfiskal.topology: server_side), and needs no register keys",
 			Remedy: "Nothing was asked. To use register keys, set openfiskal.topology: device_direct"}
@@ -66,9 +68,16 @@ func (k *control) mayRequest(p fiscal.Platform) error {
 	if p.Organization == "" {
 		return &admin.Refusal{Code: "invalid", Message: "a platform key acts for an organization, and none is named", Remedy: "Give it: --organization org_…"}
 	}
-	if err := k.sealable(); err != nil {
+	if err := config.CheckOrganization(p.Organization); err != nil {
+		return &admin.Refusal{Code: "invalid", Message: "the organization " + err.Error(), Remedy: "Nothing was asked. Give it: --organization org_…"}
+	}
+	if err := k.kekProblem(); err != nil {
 		return &admin.Refusal{Code: "not_ready", Message: "a new key could not be kept, so none was asked for: " + err.Error(),
-			Remedy: "Give the right key-encryption key back first: edgegw status"}
+			Remedy: "Give a key-encryption key first: edgegw status"}
+	}
+	if err := k.ring.Sealable(r); err != nil && !newKEK {
+		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("the key that register %s has cannot be opened (%v), so the key-encryption key may be the wrong one, and none was asked for", r, err),
+			Remedy: "Give the right key-encryption key back. Where it is lost for good, say so: add --new-kek, and the new key is sealed with the one that is given now"}
 	}
 	return nil
 }
@@ -76,7 +85,11 @@ func (k *control) mayRequest(p fiscal.Platform) error {
 // request notes the request, makes it once, and notes what is known where no
 // key came. A person who goes away does not end it: the answer is given once.
 func (k *control) request(ctx context.Context, q sale.KeyRequest, p fiscal.Platform) (secret.Text, error) {
-	if err := k.db.AskKey(ctx, q); err != nil {
+	before, err := k.lostRequests(ctx)
+	if err == nil {
+		err = k.db.AskKey(ctx, q)
+	}
+	if err != nil {
 		return secret.Text{}, err // nothing was asked
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -92,23 +105,41 @@ func (k *control) request(ctx context.Context, q sale.KeyRequest, p fiscal.Platf
 	if !errors.As(err, &problem) {
 		return secret.Text{}, err
 	}
-	lost := fiscal.Lost(problem)
-	if lost {
-		k.lostKeys.Store(true)
+	if !fiscal.Lost(problem) {
+		return secret.Text{}, k.noKeyMade(ctx, q, before, problem)
 	}
-	if noted := k.db.EndKeyRequest(ctx, q.Register, lost, problem.Error(), q.By); noted != nil {
-		k.log.Error("the end of a request for a register key cannot be noted", "register", q.Register, "cause", noted)
-	}
-	if !lost {
-		return secret.Text{}, &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal made no key for register %s: %s", q.Register, problem.Error()),
-			Remedy: "Nothing has changed. " + requestAdvice(q.Kind, problem)}
-	}
-	if k.running != nil {
-		k.running.keys.ask(q.Register)
-	}
+	k.loseKey(ctx, q.Register, problem.Error(), q.By)
 	return secret.Text{}, &admin.Refusal{Code: "answer_lost",
 		Message: fmt.Sprintf("OpenFiskal may have made a new key for register %s, but its answer did not arrive (%s): the key before may be dead", q.Register, problem.Error()),
 		Remedy:  "Sales are taken and wait. Rotate again: " + rotateCommand(k.deviceOf(q.Register), q.Register)}
+}
+
+// noKeyMade ends a request that OpenFiskal has refused or never saw. One before it
+// whose answer was lost is as lost as it was.
+func (k *control) noKeyMade(ctx context.Context, q sale.KeyRequest, before map[sale.RegisterID]sale.KeyRequest, problem *sale.Problem) error {
+	change, noted := "Nothing has changed. ", error(nil)
+	if lost, there := before[q.Register]; there {
+		change = "Nothing has changed: the answer to an earlier request was lost, and a key is still needed. "
+		noted = k.db.ReturnToLost(ctx, lost, problem.Error(), q.By)
+	} else {
+		noted = k.db.EndKeyRequest(ctx, q.Register, false, problem.Error(), q.By)
+	}
+	if noted != nil {
+		k.log.Error("the end of a request for a register key cannot be noted", "register", q.Register, "cause", noted)
+	}
+	return &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal made no key for register %s: %s", q.Register, problem.Error()),
+		Remedy: change + requestAdvice(q.Kind, problem)}
+}
+
+// loseKey notes that a key may have been made that nobody has.
+func (k *control) loseKey(ctx context.Context, r sale.RegisterID, why, by string) {
+	k.lostKeys.Store(true)
+	if err := k.db.EndKeyRequest(ctx, r, true, why, by); err != nil {
+		k.log.Error("the end of a request for a register key cannot be noted", "register", r, "cause", err) // the next start notes it
+	}
+	if k.running != nil {
+		k.running.keys.ask(r)
+	}
 }
 
 func requestAdvice(kind sale.KeyRequestKind, p *sale.Problem) string {
@@ -158,9 +189,10 @@ func (k *control) takeNewKey(ctx context.Context, r sale.RegisterID, kind sale.K
 	record := context.WithoutCancel(ctx)
 	info, err := k.keep(record, r, key, by)
 	if err != nil {
+		k.loseKey(record, r, "the new key could not be stored: "+err.Error(), by)
 		return admin.KeyResult{}, &admin.Refusal{Code: "answer_lost",
 			Message: fmt.Sprintf("OpenFiskal has made a new key for register %s, and it cannot be stored (%v): the key before is dead", r, err),
-			Remedy:  "Make room on the disk, then rotate again: " + rotateCommand(k.deviceOf(r), r)}
+			Remedy:  "Mend that first (edgegw doctor finds what is wrong with the disk or the key-encryption key), then rotate again: " + rotateCommand(k.deviceOf(r), r)}
 	}
 	if err := k.db.EndKeyRequest(record, r, false, "the new key is stored", by); err != nil {
 		k.log.Error("the end of a request for a register key cannot be noted", "register", r, "cause", err) // the next start sees the key beside it
@@ -192,13 +224,13 @@ func (k *control) takeNewKey(ctx context.Context, r sale.RegisterID, kind sale.K
 
 func (k *control) keep(ctx context.Context, r sale.RegisterID, key secret.Text, by string) (info devicekeys.KeyInfo, err error) {
 	for range keepTries {
-		if info, err = k.ring.SetKey(ctx, r, key, sale.KeyStatePending, by); err == nil {
+		if info, err = k.ring.KeepKey(ctx, r, key, by); err == nil {
 			return info, nil
 		}
-		if info, stored := k.ring.Owner(key); stored {
+		if info, stored := k.ring.Holds(r, key); stored {
 			return info, nil // the commit came through, its answer did not
 		}
-		if devicekeys.CheckRegisterKey(key) != nil {
+		if errors.Is(err, devicekeys.ErrNoKEK) {
 			return info, err // no waiting helps
 		}
 		k.log.Error("a new register key cannot be stored; trying again", "register", r, "cause", err)

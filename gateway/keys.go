@@ -26,7 +26,11 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 	}
 	var checked checkedKey
 	if !a.Key.Empty() {
-		var err error
+		end, err := k.oneKeyAtATime(a.RegisterID)
+		if err != nil {
+			return admin.Credentials{}, err
+		}
+		defer end()
 		if checked, err = k.checkNewKey(ctx, a.RegisterID, a.Key, a.Unverified); err != nil {
 			return admin.Credentials{}, err
 		}
@@ -37,12 +41,15 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 // addDevice stores a device, with a key that was checked, if one came: both or
 // none.
 func (k *control) addDevice(ctx context.Context, n devicekeys.NewDevice, key secret.Text, checked checkedKey, by string) (admin.Credentials, error) {
-	_, known := k.ring.Owner(key)
+	info, known := k.ring.Holds(n.Register, key)
 	var password secret.Text
 	var err error
 	switch {
 	case key.Empty() || known:
 		password, err = k.ring.Add(ctx, n, by)
+		if err == nil && known && checked.state == sale.KeyStateActive && info.State != sale.KeyStateActive {
+			err = k.ring.SetKeyState(context.WithoutCancel(ctx), n.Register, info.Version, sale.KeyStateActive, by)
+		}
 	default:
 		checked = k.beside(n.Register, checked)
 		password, err = k.ring.AddWithKey(ctx, n, key, checked.state, by)
@@ -77,6 +84,11 @@ func (k *control) SetKey(ctx context.Context, s admin.SetKey, by string) (admin.
 	if err := k.mayBeKeyOf(register, s.Key); err != nil {
 		return admin.KeyResult{}, err
 	}
+	end, err := k.oneKeyAtATime(register)
+	if err != nil {
+		return admin.KeyResult{}, err
+	}
+	defer end()
 	ask := func(ctx context.Context) (checkedKey, error) { return k.askAbout(ctx, register, s.Key, s.Unverified) }
 	return k.setKey(ctx, register, s.Key, ask, by)
 }
@@ -85,7 +97,7 @@ func (k *control) SetKey(ctx context.Context, s admin.SetKey, by string) (admin.
 // that a crash loses neither, and then puts it to use, or forgets it where it is
 // refused.
 func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secret.Text, ask func(context.Context) (checkedKey, error), by string) (admin.KeyResult, error) {
-	info, known := k.ring.Owner(key)
+	info, known := k.ring.Holds(register, key)
 	if !known {
 		var err error
 		if info, err = k.ring.SetKey(ctx, register, key, sale.KeyStatePending, by); err != nil {
@@ -102,10 +114,13 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 		}
 		return admin.KeyResult{}, err
 	}
-	if !known {
+	if !inPlace(info.State) {
 		checked = k.beside(register, checked)
-	} else if checked.notice = storedBefore + " " + checked.notice; checked.state != sale.KeyStateActive {
-		checked.state = info.State // nobody could say more of a key that is in its place already
+	} else if checked.state != sale.KeyStateActive {
+		checked.state = info.State // nobody could say more of it
+	}
+	if known {
+		checked.notice = strings.TrimSpace(storedBefore + " " + checked.notice)
 	}
 	if checked.state != info.State {
 		if err := k.ring.SetKeyState(record, register, info.Version, checked.state, by); err != nil {
@@ -117,6 +132,15 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 }
 
 const storedBefore = "It was stored before."
+
+// oneKeyAtATime keeps a register's keys in the order in which they came: one that
+// is entered while OpenFiskal makes another could be taken for its answer.
+func (k *control) oneKeyAtATime(r sale.RegisterID) (end func(), err error) {
+	if !k.requests.begin(r) {
+		return nil, &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("a key of register %s is just being asked for, or stored", r), Remedy: "Wait for it"}
+	}
+	return func() { k.requests.end(r) }, nil
+}
 
 // registerOf finds a register that this site knows.
 func (k *control) registerOf(ctx context.Context, of admin.KeyOf) (sale.RegisterID, error) {
@@ -152,6 +176,12 @@ func (k *control) beside(r sale.RegisterID, c checkedKey) checkedKey {
 	return c
 }
 
+// inPlace reports whether a key is sent with, or would be if nothing better were
+// there.
+func inPlace(s sale.KeyState) bool {
+	return s == sale.KeyStateActive || s == sale.KeyStateUnverified
+}
+
 // works reports whether the register has a key that OpenFiskal confirmed, and
 // has not refused since.
 func (k *control) works(r sale.RegisterID) bool {
@@ -179,11 +209,23 @@ func (k *control) mayBeKeyOf(r sale.RegisterID, key secret.Text) error {
 	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), key); err != nil {
 		return &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or ask the back office for the key of this register there"}
 	}
-	if owner, there := k.ring.Owner(key); there && owner.Register != r {
+	if owner, there := k.ring.Elsewhere(r, key); there && owner.State == sale.KeyStateActive {
 		return &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("this is the key of %s, not of register %s: nothing was stored", k.nameOf(owner.Register), r),
 			Remedy: "Ask the back office for the key of register " + string(r)}
 	}
 	return nil
+}
+
+// elsewhere refuses, by name, a key that nobody could ask about and that is at
+// another register of this site already: a key opens one. Once it was refused
+// there, it does not count.
+func (k *control) elsewhere(r sale.RegisterID, key secret.Text) error {
+	owner, there := k.ring.Elsewhere(r, key)
+	if here, _ := k.ring.Holds(r, key); !there || here.State == sale.KeyStateActive || owner.State == sale.KeyStateRefused {
+		return nil
+	}
+	return &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("this key is stored for %s already, and OpenFiskal could not be asked which of the two it belongs to: nothing was stored", k.nameOf(owner.Register)),
+		Remedy: "Compare the two with the back office's list; once the uplink is back, enter it again"}
 }
 
 // nameOf names a register with its devices.
@@ -210,6 +252,14 @@ func (k *control) checkNewKey(ctx context.Context, r sale.RegisterID, key secret
 
 // askAbout asks OpenFiskal, read-only, whether the key opens the register.
 func (k *control) askAbout(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (checkedKey, error) {
+	c, err := k.probeNew(ctx, r, key, unverified)
+	if err == nil && c.state == sale.KeyStateUnverified && !unverified {
+		err = k.elsewhere(r, key)
+	}
+	return c, err
+}
+
+func (k *control) probeNew(ctx context.Context, r sale.RegisterID, key secret.Text, unverified bool) (checkedKey, error) {
 	err := k.fiscal.Probe(ctx, r, key)
 	var p *sale.Problem
 	switch {

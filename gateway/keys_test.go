@@ -145,7 +145,7 @@ func TestTheKEKIsChanged(t *testing.T) {
 	s.flags["vault.kek_file"] = first
 	s.on()
 	s.add("pump-01")
-	if _, err := s.Recipient(t.Context(), "anna"); err != nil {
+	if _, err := s.Recipient(t.Context(), false, "anna"); err != nil {
 		t.Fatal(err)
 	}
 	s.off()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -29,6 +30,13 @@ func (k *keyWatch) ask(r sale.RegisterID) {
 	case k.poke <- struct{}{}:
 	default:
 	}
+}
+
+// keep remembers suspects that nobody could be asked about.
+func (k *keyWatch) keep(suspects map[sale.RegisterID]bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.Copy(k.suspects, suspects)
 }
 
 func (k *keyWatch) take() map[sale.RegisterID]bool {
@@ -98,14 +106,33 @@ func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
 		}
 		switch g.verify(ctx, info) {
 		case keyUnknown:
+			g.keys.keep(suspect)
 			return true
 		case keyOpen, keyWithoutUnit:
 			left = true
 		case keyConfirmed:
 			left = g.stillTaken(ctx, info, request, isLost) || left
+		case keyDenied:
+			if all && info.State == sale.KeyStateRefused {
+				g.dropBeaten(ctx, info)
+			}
 		}
 	}
 	return left
+}
+
+// dropBeaten forgets a key that OpenFiskal still refuses while it takes the one in
+// use: it was entered in the wrong place, and is nobody's to wait for.
+func (g *Gateway) dropBeaten(ctx context.Context, info devicekeys.KeyInfo) {
+	inUse, err := g.ring.KeyInfo(info.Register)
+	if err != nil || inUse.State != sale.KeyStateActive || g.ask(ctx, inUse) != keyConfirmed {
+		return
+	}
+	if err := g.ring.DropKey(context.WithoutCancel(ctx), info.Register, info.Version, "edgegw"); err != nil {
+		g.log.Error("a register key that is refused cannot be dropped", "register", info.Register, "cause", err)
+		return
+	}
+	g.log.Info("a register key that OpenFiskal refuses was dropped; it takes the one in use", "register", info.Register, "version", info.Version)
 }
 
 // keysToAsk gives every key of every register, or the platform key of a site
@@ -126,6 +153,9 @@ func (k *control) verify(ctx context.Context, info devicekeys.KeyInfo) verdict {
 	state := sale.KeyStateActive
 	switch v {
 	case keyDenied:
+		if young(info, k.now()) {
+			return keyOpen
+		}
 		state = sale.KeyStateRefused
 	case keyConfirmed:
 	default:
@@ -136,13 +166,22 @@ func (k *control) verify(ctx context.Context, info devicekeys.KeyInfo) verdict {
 	}
 	if err := k.ring.SetKeyState(context.WithoutCancel(ctx), info.Register, info.Version, state, "edgegw"); err != nil {
 		k.log.Error("the state of a register key cannot be stored", "register", info.Register, "cause", err)
-		return keyUnknown
+		return keyOpen
 	}
 	k.log.Info("a register key was checked", "register", info.Register, "version", info.Version, "state", string(state))
 	if state == sale.KeyStateActive && k.relay != nil {
-		k.wakeFor(info.Register)
+		k.wakeFor(ctx, info.Register)
 	}
 	return v
+}
+
+// settleKey is how long a key that waits may be unknown to OpenFiskal without being
+// wrong: it may just have been made.
+const settleKey = 10 * time.Minute
+
+func young(info devicekeys.KeyInfo, now time.Time) bool {
+	age := now.Sub(info.AddedAt)
+	return info.State == sale.KeyStatePending && age >= 0 && age < settleKey
 }
 
 // ask asks, and records nothing.
@@ -152,19 +191,15 @@ func (k *control) ask(ctx context.Context, info devicekeys.KeyInfo) verdict {
 		return keyShut // the conditions say so
 	}
 	defer key.Wipe()
-	register := k.probedWith(info.Register)
-	if register == "" {
-		return keyUnknown
+	if info.Register == sale.PlatformKey {
+		return k.askPlatform(ctx, key)
 	}
-	err = k.fiscal.Probe(ctx, register, key)
+	err = k.fiscal.Probe(ctx, info.Register, key)
 	var p *sale.Problem
 	switch {
 	case err == nil:
 		return keyConfirmed
 	case errors.Is(err, fiscal.ErrNoUnit):
-		if info.Register == sale.PlatformKey {
-			return keyConfirmed
-		}
 		return keyWithoutUnit
 	case !errors.As(err, &p) || p.Class == sale.Uplink:
 		return keyUnknown

@@ -191,6 +191,9 @@ func TestRealAnswersAreAsDescribed(t *testing.T) {
 	d.rest()
 	d.ask(200, "GET", "/status", "")
 	d.ask(200, "GET", "/devices", "")
+	_, err := s.ring.SetKey(t.Context(), sale.PlatformKey, s.platformKey(), sale.KeyStateActive, "test") // as a site has it that sent with it once
+	must(t, err)
+	d.ask(204, "DELETE", "/platform-key", "")
 	central := newSite(t, sandbox.Options{})
 	central.flags["openfiskal.topology"], central.flags["openfiskal.organization"] = "server_side", "org_sandbox"
 	central.on()
@@ -257,6 +260,7 @@ func (d *described) keys(s *testSite) {
 	d.ask(200, "GET", "/keys", "")
 	d.ask(200, "GET", "/audit", "")
 	d.ask(200, "POST", "/recipient", "")
+	d.ask(200, "POST", "/recipient", `{"new":true}`)
 	d.ask(200, "POST", "/import", "device_id,register_id,kind\npump-05,reg_5,pump\npump-05!,reg_5,pump\n")
 	d.ask(400, "POST", "/import", "nonsense")
 	d.ask(204, "DELETE", "/devices/pump-05", "")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"edgegw/admin"
 	"edgegw/config"
@@ -39,27 +40,47 @@ func (c credentials) Credential(ctx context.Context, r sale.RegisterID) (secret.
 	return c.k.ring.Credential(ctx, c.k.keyName(r))
 }
 
-// probedWith is a register that tells whether the key opens what it should: its
-// own, or any of the site's for a platform key; "" while there is none.
-func (k *control) probedWith(r sale.RegisterID) sale.RegisterID {
-	if r != sale.PlatformKey {
-		return r
-	}
-	for _, d := range k.ring.List() {
-		return d.Register
-	}
-	return ""
-}
-
 // wakeFor lets the queues go on that a key opens.
-func (k *control) wakeFor(r sale.RegisterID) {
+func (k *control) wakeFor(ctx context.Context, r sale.RegisterID) {
 	if r != sale.PlatformKey {
 		k.relay.Wake(r)
 		return
 	}
+	k.wakeAll(ctx)
+}
+
+// askPlatform asks about a platform key with the site's registers, one after the
+// other, until one says yes. That OpenFiskal does not know the key says one answer
+// (401) as well as all of them; a register that it does not know, or that is not
+// the key's to touch, says nothing of the others.
+func (k *control) askPlatform(ctx context.Context, key secret.Text) verdict {
+	all := map[sale.RegisterID]bool{}
+	v, forbidden := keyUnknown, 0
 	for _, d := range k.ring.List() {
-		k.relay.Wake(d.Register)
+		if all[d.Register] {
+			continue
+		}
+		all[d.Register] = true
+		err := k.fiscal.Probe(ctx, d.Register, key)
+		var p *sale.Problem
+		switch {
+		case err == nil || errors.Is(err, fiscal.ErrNoUnit):
+			return keyConfirmed
+		case !errors.As(err, &p) || p.Class == sale.Uplink:
+			return keyUnknown
+		case p.Class == sale.KeyRefused && p.Status == 0:
+			return keyShut // it may not be sent to this host at all
+		case p.Class == sale.KeyRefused && p.Status == http.StatusUnauthorized:
+			return keyDenied
+		case p.Class == sale.KeyRefused:
+			forbidden++
+		}
+		v = keyOpen
 	}
+	if forbidden > 0 && forbidden == len(all) {
+		return keyDenied
+	}
+	return v
 }
 
 // setKeyCommand is how a person enters the key that a device's sales need.
@@ -85,19 +106,36 @@ func (k *control) SetPlatformKey(ctx context.Context, key secret.Text, by string
 	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), key); err != nil {
 		return admin.KeyResult{}, &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or take the platform key of that host"}
 	}
-	info, known := k.ring.Owner(key)
+	end, err := k.oneKeyAtATime(sale.PlatformKey)
+	if err != nil {
+		return admin.KeyResult{}, err
+	}
+	defer end()
+	info, known := k.ring.Holds(sale.PlatformKey, key)
 	if !known {
-		var err error
 		if info, err = k.ring.SetKey(ctx, sale.PlatformKey, key, sale.KeyStatePending, by); err != nil {
 			return admin.KeyResult{}, refusal(err)
 		}
 	}
 	result, err := k.judgePlatformKey(ctx, info, known, by)
 	if err == nil && k.running != nil {
-		k.wakeFor(sale.PlatformKey)
+		k.wakeFor(ctx, sale.PlatformKey)
 		k.running.keys.ask("")
 	}
 	return result, err
+}
+
+// ForgetPlatformKey removes the platform key of a site that sends with register
+// keys again: a thief would still have it.
+func (k *control) ForgetPlatformKey(ctx context.Context, by string) error {
+	if k.serverSide() {
+		return &admin.Refusal{Code: "invalid", Message: "this site sends with its platform key (openfiskal.topology: server_side)",
+			Remedy: "Set openfiskal.topology: device_direct first; or enter another platform key: " + platformKeyCommand}
+	}
+	if len(k.ring.KeyVersions(sale.PlatformKey)) == 0 {
+		return &admin.Refusal{Code: "not_found", Message: "there is no platform key on this box", Remedy: "Nothing is to be done"}
+	}
+	return k.ring.ForgetKeys(ctx, sale.PlatformKey, by)
 }
 
 func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo, known bool, by string) (admin.KeyResult, error) {
@@ -113,11 +151,13 @@ func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo,
 		}
 		return admin.KeyResult{}, refused
 	default:
-		c := k.beside(sale.PlatformKey, checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked: the key is stored and will be checked when it can be."})
-		state, notice = c.state, c.notice
-		if known {
-			state = info.State
+		c := checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked: the key is stored and will be checked when it can be."}
+		if inPlace(info.State) {
+			c.state = info.State // nobody could say more of it
+		} else {
+			c = k.beside(sale.PlatformKey, c)
 		}
+		state, notice = c.state, c.notice
 	}
 	if state != info.State {
 		if err := k.ring.SetKeyState(record, sale.PlatformKey, info.Version, state, by); err != nil {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -21,11 +20,11 @@ func (k *control) openKeys(ctx context.Context) error {
 	}
 	o := k.kekOptions(slices.ContainsFunc(sealed, func(s sale.SealedKey) bool { return len(s.Sealed) > 0 }))
 	kek, source, err := devicekeys.LoadKEK(o)
-	k.kek.Store(&kekState{source, err})
+	older, previous := o.Older()
+	k.kek.Store(&kekState{source, err, previous})
 	if err != nil {
 		k.log.Error("register keys cannot be opened; sales are taken and wait", "cause", err)
 	}
-	older := o.Older()
 	defer forget(append(older, kek)) // the ring keeps what it derived from them
 	if k.ring, err = devicekeys.Open(ctx, k.db, kek, older...); err != nil {
 		return err
@@ -64,8 +63,9 @@ func (k *control) reseal(ctx context.Context) {
 
 // kekState is where the KEK came from, or why there is none.
 type kekState struct {
-	source  devicekeys.Source
-	problem error
+	source   devicekeys.Source
+	problem  error
+	previous error // why one of before cannot be read
 }
 
 // kekNow is the zero state before the keys are open.
@@ -101,37 +101,34 @@ func (g *Gateway) awaitKEK(ctx context.Context) error {
 func (g *Gateway) lookForKEK(ctx context.Context) {
 	o := g.kekOptions(true)
 	kek, source, err := devicekeys.LoadKEK(o)
-	older := o.Older()
+	older, previous := o.Older()
 	defer forget(append(older, kek))
 	if err == nil {
 		err = g.ring.UseKEK(kek, older...)
 	}
-	g.kek.Store(&kekState{source, err})
+	g.kek.Store(&kekState{source, err, previous})
 	if err != nil {
 		return
 	}
 	g.log.Info("the key-encryption key is there", "source", string(source.Kind))
 	g.reseal(ctx)
-	for _, r := range g.ring.Registers() {
-		g.relay.Wake(r)
-	}
+	g.wakeAll(ctx)
 	g.keys.ask("")
 }
 
-// sealable says why no key can be stored now, nil where it can: asked before
-// OpenFiskal is, whose answer is given once.
-func (k *control) sealable() error {
-	if err := k.kekProblem(); err != nil {
-		return err
+// wakeAll lets every queue go on.
+func (k *control) wakeAll(ctx context.Context) {
+	queues, err := k.db.Queues(ctx)
+	if err != nil {
+		k.log.Error("the queues cannot be read; each goes on when its next attempt is due", "cause", err)
 	}
-	for _, bad := range k.ring.Check() {
-		return fmt.Errorf("a stored key cannot be opened (register %s: %w): the key-encryption key may be the wrong one", bad.Register, bad.Err)
+	for _, q := range queues {
+		k.relay.Wake(q.Register)
 	}
-	return nil
 }
 
-// requesting keeps two requests for one register's key apart, and the gateway
-// from ending under one: its answer is given once.
+// requesting keeps two keys of one register apart, and the gateway from ending
+// while one is being made: it is given once.
 type requesting struct {
 	mu  sync.Mutex
 	of  map[sale.RegisterID]bool

@@ -176,9 +176,9 @@ func (db *DB) Keys(ctx context.Context) (keys []sale.SealedKey, err error) {
 	return keys, err
 }
 
-// PutKey adds a version of a register's key. One that is in use from now on
-// (active, unverified) retires the versions before it, in the same commit, and
-// their sealed bytes are removed.
+// PutKey adds a version of a register's key. One that OpenFiskal has confirmed
+// (active) retires the versions before it, in the same commit, and their sealed
+// bytes are removed.
 func (db *DB) PutKey(ctx context.Context, k sale.SealedKey, by string) error {
 	if err := db.change(ctx, func(t *tx) error { return t.putKey(k, by) }); err != nil {
 		return fmt.Errorf("store the key of %s: %w", k.Register, err)
@@ -191,10 +191,8 @@ func (t *tx) putKey(k sale.SealedKey, by string) error {
 	if err != nil {
 		return err
 	}
-	if k.State == sale.KeyStateActive || k.State == sale.KeyStateUnverified {
-		if err := t.retire(register, k.Version); err != nil {
-			return err
-		}
+	if err := t.takeOver(register, k.Version, k.State); err != nil {
+		return err
 	}
 	if _, err := t.exec(`INSERT INTO register_key (register, version, state, added_at, sealed) VALUES (?, ?, ?, ?, ?)`,
 		register, k.Version, string(k.State), millis(k.AddedAt), nonNil(k.Sealed)); err != nil {
@@ -212,19 +210,26 @@ func (t *tx) putKey(k sale.SealedKey, by string) error {
 	return nil
 }
 
-// retire puts versions below one out of use. The queue that the old key may
-// have blocked is due at once, also for a process that starts after this one
-// died. A request for a key of that register is over if this one came after it,
-// however it came.
-func (t *tx) retire(register, below int64) error {
-	if _, err := t.exec(`DELETE FROM key_request WHERE register = ? AND version < ?`, register, below); err != nil {
-		return err
+// takeOver does what comes with a version's new state. The queue that the key
+// before may have blocked is due at once where this one can be sent with, also for
+// a process that starts after this one died. Where OpenFiskal has confirmed it, the
+// versions below it are out of use, and a request for a key of that register is
+// over if this one came after it, however it came.
+func (t *tx) takeOver(register, version int64, s sale.KeyState) error {
+	if s != sale.KeyStateActive && s != sale.KeyStateUnverified {
+		return nil
 	}
 	if _, err := t.exec(`UPDATE queue SET next_attempt = 0 WHERE register = ? AND blocked_since > 0`, register); err != nil {
 		return err
 	}
+	if s != sale.KeyStateActive {
+		return nil
+	}
+	if _, err := t.exec(`DELETE FROM key_request WHERE register = ? AND version < ?`, register, version); err != nil {
+		return err
+	}
 	_, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND version < ? AND state <> 'retired'`,
-		register, below)
+		register, version)
 	return err
 }
 
@@ -246,10 +251,8 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 		if n == 0 {
 			return sale.ErrNone
 		}
-		if s == sale.KeyStateActive || s == sale.KeyStateUnverified {
-			if err := t.retire(register, version); err != nil {
-				return err
-			}
+		if err := t.takeOver(register, version, s); err != nil {
+			return err
 		}
 		return t.audit(millis(db.now()), by, "register key "+string(s), string(r), fmt.Sprintf("version %d", version))
 	})
@@ -274,6 +277,25 @@ func (db *DB) DropKey(ctx context.Context, r sale.RegisterID, version int64, by 
 	})
 	if err != nil {
 		return fmt.Errorf("drop the key of %s: %w", r, err)
+	}
+	return nil
+}
+
+// ForgetKeys removes every version of a key, such as the platform key of a site
+// that does not send with it any more.
+func (db *DB) ForgetKeys(ctx context.Context, r sale.RegisterID, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		n, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND state <> 'retired'`, t.w.rows.registers[r])
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return sale.ErrNone
+		}
+		return t.audit(millis(db.now()), by, "register key forgotten", string(r), "")
+	})
+	if err != nil {
+		return fmt.Errorf("forget the key of %s: %w", r, err)
 	}
 	return nil
 }

@@ -52,6 +52,26 @@ func (db *DB) AskKey(ctx context.Context, q sale.KeyRequest) error {
 	return nil
 }
 
+// ReturnToLost says that a request brought no key and none was made, and that the
+// answer to the one before it is as lost as it was.
+func (db *DB) ReturnToLost(ctx context.Context, before sale.KeyRequest, why, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		register, ok := t.w.rows.registers[before.Register]
+		if !ok {
+			return sale.ErrNone
+		}
+		if _, err := t.exec(`UPDATE key_request SET kind = ?, at = ?, who = ?, state = ?, version = ? WHERE register = ?`,
+			string(before.Kind), millis(before.At), before.By, string(sale.KeyLost), before.Version, register); err != nil {
+			return err
+		}
+		return t.audit(millis(db.now()), by, "register key request over", string(before.Register), why)
+	})
+	if err != nil {
+		return fmt.Errorf("end the request for a key of %s: %w", before.Register, err)
+	}
+	return nil
+}
+
 // EndKeyRequest says what became of a request that brought no key: lost, or
 // over, because it is known that OpenFiskal made none.
 func (db *DB) EndKeyRequest(ctx context.Context, r sale.RegisterID, lost bool, why, by string) error {

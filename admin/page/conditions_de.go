@@ -18,7 +18,7 @@ type inWords struct {
 var seenTo = map[string]string{
 	"sale_quarantined": "/quarantine", "queue_blocked": "/quarantine", "messages_refused": "/quarantine",
 	"card_data": "/devices/", "seq_gap": "/devices/", "device_fight": "/devices/",
-	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_request_lost": "/devices",
+	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "key_request_lost": "/devices",
 }
 
 // condition puts a condition into the language of the page.
@@ -39,6 +39,7 @@ var conditionsInGerman = map[string][2]string{
 	"key_missing":          {"Der Schlüssel der Kasse fehlt noch", "Geben Sie ihn ein: Gerät öffnen, „Schlüssel eingeben“. Verkäufe warten so lange auf diesem Gateway."},
 	"key_refused":          {"OpenFiskal lehnt den Schlüssel der Kasse ab", "Lassen Sie sich einen neuen geben und geben Sie ihn ein. Der alte wird alle 15 Minuten wieder versucht."},
 	"key_sealed":           {"Der Schlüssel der Kasse lässt sich nicht öffnen", "Stellen Sie den richtigen Schlüssel-Schlüssel (vault.kek) wieder her und starten Sie neu, oder geben Sie den Schlüssel der Kasse neu ein."},
+	"key_new_refused":      {"OpenFiskal lehnt den neuen Schlüssel ab, der bisherige bleibt in Gebrauch", "Soll die Kasse einen neuen Schlüssel haben, geben Sie den richtigen ein. Sonst ist nichts zu tun: Der falsche wird vergessen."},
 	"key_pending":          {"Ein neuer Schlüssel wartet auf OpenFiskal", "Er wird jede Minute geprüft und von selbst benutzt. „OpenFiskal nach dem Schlüssel fragen“ zeigt, was es antwortet."},
 	"key_request_lost":     {"Die Antwort auf einen neuen Schlüssel ging verloren", "Lassen Sie noch einmal einen neuen Schlüssel machen."},
 	"register_unknown":     {"OpenFiskal kennt die Kasse nicht", "Fragen Sie, ob sie archiviert wurde. Alle 5 Minuten wird es wieder versucht."},
@@ -61,6 +62,8 @@ var conditionsInGerman = map[string][2]string{
 	"books_unbalanced":     {"Die Bücher gehen nicht auf", "Heben Sie eine Kopie des Datenverzeichnisses auf und rufen Sie den Support."},
 	"data_volatile":        {"Ein Neustart löscht die Daten", "Legen Sie data_dir auf dauerhaften Speicher."},
 	"kek_missing":          {"Der Schlüssel-Schlüssel fehlt: Nichts kann gesendet werden", "Geben Sie ihn in vault.kek_file oder vault.kek zurück. Verkäufe werden weiter angenommen."},
+	"kek_previous":         {"Der vorige Schlüssel-Schlüssel kann nicht gelesen werden", "Geben Sie die Datei frei (Modus 0600) und starten Sie neu, oder nehmen Sie die Einstellung heraus, wenn nichts mehr damit versiegelt ist."},
+	"platform_key_kept":    {"Auf diesem Gerät liegt ein Plattform-Schlüssel, den der Standort nicht benutzt", "Entfernen Sie ihn: edgegw key set --platform --forget."},
 	"topology_server_side": {"Ein Plattform-Schlüssel auf diesem Gerät öffnet alle Kassen der Organisation", "openfiskal.topology: device_direct, wenn ein gestohlenes Gerät nicht mehr öffnen soll als seine eigenen Kassen."},
 	"kek_self_made":        {"Der Schlüssel-Schlüssel liegt neben dem, was er schützt", "Geben Sie einen in vault.kek oder vault.kek_file, der anderswo aufbewahrt wird."},
 	"unclaimed":            {"Diese Seite gehört noch niemandem: Wer den Code im Protokoll des Gateways liest, kann sie übernehmen", "Öffnen Sie die Seite und übernehmen Sie sie. Adresse und Code zeigt: edgegw status"},

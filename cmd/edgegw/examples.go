@@ -43,7 +43,8 @@ edgegw device replace pump-07 --cert --out /media/stick`,
 	"device revoke": `edgegw device revoke pump-07
 edgegw device revoke pump-07 --serial 1f0a   # the serial is in: edgegw device show`,
 	"key set": `edgegw key set pump-07 --key-stdin
-edgegw key set --register reg_01HXYZ --key-file key.txt`,
+edgegw key set --register reg_01HXYZ --key-file key.txt
+edgegw key set --platform --forget       # the site sends with register keys again`,
 	"key check":  `edgegw key check pump-07`,
 	"key issue":  `edgegw key issue pump-07 --key-file platform.key --organization org_01H`,
 	"key rotate": `edgegw key rotate pump-07 --key-file platform.key --organization org_01H`,

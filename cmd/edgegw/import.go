@@ -17,18 +17,19 @@ import (
 type importCmd struct {
 	File        string `arg:"" optional:"" help:"CSV, or a bundle that was encrypted with age for this box; - is standard input."`
 	Recipient   bool   `help:"Print what bundles for this box are encrypted to (age1…), and nothing else."`
+	New         bool   `help:"With --recipient: make another one, which opens no earlier bundle, because the one before is lost, or somebody else may have it."`
 	Credentials string `placeholder:"FILE" help:"Append the credentials of new devices to this file (JSON lines, mode 0600) instead of printing them."`
 	JSON        bool   `help:"Print JSON: an array of rows."`
 }
 
 // Run imports, or prints the recipient.
 func (c *importCmd) Run(a *app) error {
-	if c.Recipient == (c.File != "") {
+	if c.Recipient == (c.File != "") || c.New && !c.Recipient {
 		return usage("give a file to import, or --recipient")
 	}
 	if c.Recipient {
 		return a.with(true, func(b admin.Backend) error {
-			to, err := b.Recipient(a.ctx, admin.LocalUser())
+			to, err := b.Recipient(a.ctx, c.New, admin.LocalUser())
 			if err == nil {
 				fmt.Fprintln(a.out, to)
 			}
@@ -131,7 +132,7 @@ func (c *importCmd) sum(a *app, rows []admin.ImportRow, failed int) error {
 		n[r.Result]++
 	}
 	if !c.JSON {
-		fmt.Fprintf(a.out, "\n%d rows: %d added, %d with a new key, %d unchanged, %d failed.\n", len(rows), n[admin.RowAdded], n[admin.RowKeyChanged], n[admin.RowUnchanged], n[admin.RowFailed])
+		fmt.Fprintf(a.out, "\n%d rows: %d added, %d with a new key, %d updated, %d unchanged, %d failed.\n", len(rows), n[admin.RowAdded], n[admin.RowKeyChanged], n[admin.RowUpdated], n[admin.RowUnchanged], n[admin.RowFailed])
 		if c.Credentials != "" && n[admin.RowAdded] > 0 {
 			fmt.Fprintf(a.out, "The passwords are in %s and nowhere else.\n", absolute(c.Credentials))
 		}

@@ -108,13 +108,25 @@ type keySetCmd struct {
 	keyOf
 	Platform bool `help:"The site's platform key, instead of a register key (openfiskal.topology: server_side)."`
 	keySource
+	Forget     bool `help:"With --platform: remove it from this box, where the site does not send with it any more."`
 	Unverified bool `help:"Store a key that OpenFiskal refuses, too."`
 	JSON       bool `help:"Print JSON."`
 }
 
 // Run stores the key.
 func (c *keySetCmd) Run(a *app) error {
-	if c.Platform {
+	switch {
+	case c.Forget && (!c.Platform || c.KeyFile != "" || c.KeyStdin || c.ID != "" || c.Register != ""):
+		return usage("to remove the platform key from this box: edgegw key set --platform --forget")
+	case c.Forget:
+		return a.with(true, func(b admin.Backend) error {
+			err := b.ForgetPlatformKey(a.ctx, admin.LocalUser())
+			if err == nil && !c.JSON {
+				a.say("The platform key is removed from this box. Where somebody else may have it, revoke it at OpenFiskal.")
+			}
+			return err
+		})
+	case c.Platform:
 		return c.setPlatform(a)
 	}
 	if err := c.check(); err != nil {
@@ -166,6 +178,7 @@ func showKey(a *app, result admin.KeyResult, err error, asJSON bool) error {
 // platform is where the platform key of issue and rotate comes from.
 type platform struct {
 	keySource
+	NewKEK       bool   `name:"new-kek" help:"Seal the new key with the key-encryption key that is given now; the one that sealed the key before is lost for good."`
 	Organization string `placeholder:"ORG" help:"Organization that the platform key acts for (default: openfiskal.organization)."`
 }
 
@@ -203,7 +216,7 @@ func (p *platform) ask(a *app, of *keyOf, kind sale.KeyRequestKind, asJSON bool)
 		if err != nil {
 			return err
 		}
-		result, err := b.RequestKey(a.ctx, admin.KeyRequest{KeyOf: whose, Kind: kind, PlatformKey: key, Organization: p.Organization}, admin.LocalUser())
+		result, err := b.RequestKey(a.ctx, admin.KeyRequest{KeyOf: whose, Kind: kind, PlatformKey: key, Organization: p.Organization, NewKEK: p.NewKEK}, admin.LocalUser())
 		return showKey(a, result, err, asJSON)
 	})
 }

@@ -102,7 +102,7 @@ func TestImportCommand(t *testing.T) {
 		t.Errorf("the recipient changes: %q, %q", to.out, again.out)
 	}
 	o := b.edgegw("import", file, "--credentials", kept)
-	if o.want(t, 1); !strings.Contains(o.out, "3 rows: 2 added, 0 with a new key, 0 unchanged, 1 failed.") || strings.Contains(o.out, "password ") || o.err != "" {
+	if o.want(t, 1); !strings.Contains(o.out, "3 rows: 2 added, 0 with a new key, 0 updated, 0 unchanged, 1 failed.") || strings.Contains(o.out, "password ") || o.err != "" {
 		t.Errorf("import: %q, %q", o.out, o.err)
 	}
 	info, err := os.Stat(kept)

@@ -54,7 +54,7 @@ var leakCommands = map[string][][]string{
 	"person password":     {{"person", "password", "nobody", "--password-stdin"}},
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
 
-	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}},
+	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}, {"key", "set", "--platform", "--forget"}},
 	"sales":              {{"sales"}, {"sales", "--json"}, {"sales", "--state", "waiting"}},
 	"quarantine list":    {{"quarantine", "list"}, {"quarantine", "list", "--json"}},
 	"quarantine show":    {{"quarantine", "show", "1"}, {"quarantine", "show", "1", "--json"}},
