@@ -25,7 +25,7 @@ import (
 // it decides here what it may know.
 var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health", "edgegw/card", "edgegw/doctor")
-	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people")
+	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup")
 	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest") // stand-ins: true, but not the product
 	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw")
 )
@@ -141,8 +141,8 @@ var rules = []rule{
 		from: not(set(command)), to: module("software.sslmate.com"),
 		why: "the file is for a person to carry to a device; the gateway never holds its password",
 	}, {
-		name: "only provision knows age",
-		from: not(set("edgegw/provision", "edgegw/tokens")), to: module("filippo.io"),
+		name: "only provision and backup know age",
+		from: not(set("edgegw/provision", "edgegw/backup", "edgegw/tokens")), to: module("filippo.io"),
 		testsMay: edge(set(gateway, command), anyPath), // what a back office sends
 		why:      "one place decides what is read of an encrypted file, and wipes it",
 	}, {
@@ -363,7 +363,7 @@ var planted = []struct {
 	{"edgegw/fiscal", "github.com/prometheus/client_golang/prometheus/testutil", true, "only gateway knows Prometheus"},
 	{"edgegw/gateway", "github.com/prometheus/client_golang/prometheus/promhttp", false, ""},
 	{"edgegw/gateway", "software.sslmate.com/src/go-pkcs12", false, "only the command knows PKCS#12"},
-	{"edgegw/gateway", "filippo.io/age", false, "only provision knows age"},
+	{"edgegw/gateway", "filippo.io/age", false, "only provision and backup know age"},
 	{"edgegw/gateway", "filippo.io/age", true, ""},
 	{"edgegw/admin", "github.com/santhosh-tekuri/jsonschema/v6", false, "nothing that is shipped knows a judge of schemas or of transcripts"},
 	{"edgegw/store", "github.com/rogpeppe/go-internal/testscript", true, "nothing that is shipped knows a judge of schemas or of transcripts"},

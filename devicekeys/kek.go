@@ -20,9 +20,9 @@ import (
 // kekSize is the length of a KEK in bytes.
 const kekSize = 32
 
-// selfMadeKEK is the name of the KEK made at first start, below the data
+// KEKFileName is the name of the KEK made at first start, below the data
 // directory.
-const selfMadeKEK = "kek"
+const KEKFileName = "kek"
 
 // KEK is a key-encryption key. The zero value is "none". A function holds the
 // bytes, because fmt walks into unexported fields without asking their Format
@@ -106,7 +106,7 @@ func (o KEKOptions) Source() KEKSource {
 	case o.File != "":
 		return fileKEK{"vault.kek_file", o.File}
 	}
-	return ownKEK{filepath.Join(o.DataDir, selfMadeKEK), o.SealedKeysExist}
+	return ownKEK{filepath.Join(o.DataDir, KEKFileName), o.SealedKeysExist}
 }
 
 // LoadKEK gives the KEK of the first source that is set. Only where none is,
@@ -127,7 +127,7 @@ func (o KEKOptions) Older() (older []KEK, named error) {
 		sources = append(sources, fileKEK{"vault.previous_kek_file", o.PreviousFile})
 	}
 	if !o.Text.Empty() || o.File != "" {
-		sources = append(sources, ownKEK{filepath.Join(o.DataDir, selfMadeKEK), true})
+		sources = append(sources, ownKEK{filepath.Join(o.DataDir, KEKFileName), true})
 	}
 	for _, s := range sources {
 		k, _, err := s.Load()

@@ -3,10 +3,7 @@ package fiscal
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"edgegw/sale"
@@ -90,48 +87,21 @@ func (p page) next() (string, bool) {
 	return cursor, cursor != "" || p.HasMore == nil
 }
 
-// findInList pages through the register's operations. An operation may carry
-// 60 KiB of metadata, so a page that is too long is asked for again in smaller
-// pieces: otherwise a few large sales would make every look-up fail.
+// findInList pages through the register's operations.
 func (c *Client) findInList(ctx context.Context, register sale.RegisterID, w wanted) (sale.Answer, error) {
-	seen := map[string]bool{}
-	cursor, limit, most := "", firstPage, fullPage
-	for range maxPages {
-		query := url.Values{"limit": {strconv.Itoa(limit)}}
-		if cursor != "" {
-			query.Set("cursor", cursor)
-		}
-		r, problem := c.send(ctx, register, request{purpose: "lookup", method: http.MethodGet, path: operationsPath(register), query: query})
-		if problem != nil {
-			return sale.Answer{}, problem
-		}
-		if errors.Is(r.readErr, errTooLong) && limit > 1 {
-			limit = max(limit/4, 1)
-			most = limit
-			continue
-		}
-		p, next, fault := page{}, "", r.fault()
-		if r.status/100 == 2 && fault == "" {
-			p, next, fault = readPage(r, seen)
-		}
-		var answer sale.Answer
-		found := false
-		if fault == "" {
-			answer, found, fault = p.match(r, w)
-		}
-		if problem := classify(r, purpose{lookup: true}, fault); problem != nil {
-			return sale.Answer{}, problem
-		}
-		switch {
-		case found:
-			return answer, nil
-		case next == "":
-			return sale.Answer{}, sale.ErrNone
-		}
-		seen[next] = true
-		cursor, limit = next, most
+	var answer sale.Answer
+	found := false
+	err := c.pages(ctx, register, func(r reply, p page) (end bool, fault string) {
+		answer, found, fault = p.match(r, w)
+		return found, fault
+	})
+	switch {
+	case err != nil:
+		return sale.Answer{}, err
+	case !found:
+		return sale.Answer{}, sale.ErrNone
 	}
-	return sale.Answer{}, &sale.Problem{Class: sale.InDoubt, Code: codeUnreadable, Detail: "the list of operations has no end"}
+	return answer, nil
 }
 
 // readPage gives a page and the cursor of the next. A list that leads in a
@@ -182,7 +152,10 @@ type listed struct {
 	State      string `json:"state"`
 	StartedAt  string `json:"started_at"`
 	CreatedAt  string `json:"created_at"`
-	Data       struct {
+	Cashier    struct {
+		ID string `json:"id"`
+	} `json:"cashier"`
+	Data struct {
 		Currency string `json:"currency"`
 	} `json:"data"`
 }

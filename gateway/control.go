@@ -53,6 +53,7 @@ type control struct {
 	tidy      *tidy
 	books     books
 	requests  requesting
+	backingUp sync.Mutex  // one at a time: each takes the room of the data
 	bundles   sync.Mutex  // the key that opens them is made once
 	lostKeys  atomic.Bool // a request for a key was lost, and is not over
 	deciding  sync.Mutex  // one decision about a message at a time

@@ -141,7 +141,10 @@ func (k *control) openData() error {
 		return fmt.Errorf("take data_dir %s: %w", dir, err)
 	}
 	k.undo(unlock)
-	return nil
+	if err := os.RemoveAll(filepath.Join(dir, backupNest)); err != nil { // of a process that died
+		return fmt.Errorf("remove a copy that was left: %w", err)
+	}
+	return finishRestore(dir)
 }
 
 // now is the site's estimate of the time; the box's clock as long as there is

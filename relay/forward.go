@@ -213,6 +213,11 @@ func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
 	}
 	defer r.pace.leave()
 	call := head.Call
+	if head.Restored != nil {
+		if known, err := r.restored(ctx, &call, *head.Restored, q); err != nil || !known {
+			return err
+		}
+	}
 	if !call.InDoubtSince.IsZero() {
 		sendAgain, err := r.lookUp(ctx, &call, q)
 		if err != nil || !sendAgain {
@@ -237,7 +242,11 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 	if err != nil {
 		return false, ignoreEnd(ctx, err)
 	}
-	answer, err := r.fiscal.Find(ctx, *call, func(op string) bool { return foreign[op] })
+	wanted := *call
+	if call.Made != "" {
+		wanted.Operation = call.Made
+	}
+	answer, err := r.fiscal.Find(ctx, wanted, func(op string) bool { return foreign[op] })
 	var p *sale.Problem
 	judged := sale.Find(0)
 	switch {

@@ -32,6 +32,12 @@ type Journal interface {
 	// Foreign gives the operations of other sales of the register that have the
 	// same external id: two devices may count alike.
 	Foreign(ctx context.Context, c sale.Call) (map[string]bool, error)
+
+	// ReadBack stores OpenFiskal's list of a register whose journal is a backup's,
+	// or that it does not give one; Sent tells then whether a call may have been
+	// carried out since the backup, and of a start what it made.
+	ReadBack(ctx context.Context, r sale.RegisterID, list []sale.Listed, refused bool) error
+	Sent(ctx context.Context, c sale.Call) (operation string, may bool, err error)
 }
 
 // Encoder renders the calls an event owes, in one generation of the API.
@@ -46,6 +52,8 @@ type Service interface {
 	// start then by its external id among those that foreign does not name;
 	// sale.ErrNone means that it provably is not there.
 	Find(ctx context.Context, c sale.Call, foreign func(operation string) bool) (sale.Answer, error)
+	// List gives the register's operations that were made since then, or all.
+	List(ctx context.Context, r sale.RegisterID, since time.Time) ([]sale.Listed, error)
 	CloseIdle() // the next request makes a new connection
 }
 

@@ -27,6 +27,8 @@ type Call struct {
 	Attempts     int    // attempts begun so far
 	InDoubtSince time.Time
 	NextAttempt  time.Time
+	Restored     bool   // it may have been carried out after the backup that the journal is of
+	Made         string // of such a start: the operation that it seems to have made
 }
 
 // OperationSlot is the open place in a frozen path.

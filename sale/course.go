@@ -74,11 +74,15 @@ func (c Call) Judge(found Answer) Find {
 	switch {
 	case c.Step == StepStart:
 		return Adopt
+	case c.Restored && c.Step == StepComplete && found.State == StateCompleted && !c.sameMoney(found):
+		return Contradict // a sale id was used again, or somebody ended the sale otherwise
 	case found.State == StateOpen:
 		return Resend // a PATCH replaces, so a second one changes nothing
 	case c.Step == StepComplete && found.State == StateCompleted,
 		c.Step == StepCancel && found.State == StateCancelled:
 		return Adopt
+	case c.Restored && c.Step == StepUpdate:
+		return Adopt // its sale has ended since the backup: the end says all that it said
 	}
 	return Contradict
 }

@@ -63,6 +63,7 @@ type Head struct {
 	BlockedSince time.Time // zero: not blocked
 	Class        Class     // of the last attempt
 	Accepted     time.Time // when the event was accepted
+	Restored     *Restored // the register's journal is a backup's; nil: it is not
 }
 
 // Attempt is one try of a call, noted before its bytes leave.

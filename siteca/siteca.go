@@ -33,6 +33,13 @@ const (
 	serverKeyFile  = "server-key.pem"
 )
 
+// AuthorityFiles are the authority itself: devices trust it, and it stays the same
+// for as long as they do. ServerFiles are made from it whenever they are missing.
+var (
+	AuthorityFiles = []string{caCertFile, caKeyFile}
+	ServerFiles    = []string{serverCertFile, serverKeyFile}
+)
+
 // Options says whose authority it is. The zero value is usable.
 type Options struct {
 	SiteName string    // part of the CA's name, so that two sites can be told apart

@@ -19,7 +19,8 @@ var errStep = errors.New("the event has no such call")
 const headQuery = `
 	SELECT e.no, e.rseq, e.at, e.calls, e.raw, max(q.step, coalesce(h.step, 0)), q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
 	       o.ref, coalesce(s.operation, o.operation), d.device_id, q.blocker,
-	       q.step <= coalesce(h.step, 0), coalesce(h.attempts, 0), coalesce(h.doubt_since, 0)
+	       q.step <= coalesce(h.step, 0), coalesce(h.attempts, 0), coalesce(h.doubt_since, 0),
+	       m.register IS NOT NULL, coalesce(m.since, 0), coalesce(m.at, 0), coalesce(m.read_at, 0)
 	  FROM register r
 	  JOIN queue q  ON q.register = r.no
 	  JOIN event e  ON e.no = (SELECT no FROM event WHERE rseq = coalesce(?2, q.head) AND register = q.register)
@@ -27,6 +28,7 @@ const headQuery = `
 	  JOIN device d ON d.no = o.device
 	  LEFT JOIN sale s ON s.no = e.sale
 	  LEFT JOIN held h ON h.event = e.no
+	  LEFT JOIN restored m ON m.register = q.register
 	 WHERE r.register_id = ?1`
 
 // Head gives the call at the head of the register's queue; sale.ErrNone if
@@ -38,10 +40,13 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 		here            bool
 		attempts, doubt int64
 	}
+	var restored bool
+	var since, restoredAt, readAt int64
 	var frozen, raw []byte
 	read := func(place any) error {
 		return db.queryOne(ctx, headQuery, []any{string(register), place}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
-			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device, &blocker, &resumed.here, &resumed.attempts, &resumed.doubt)
+			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device, &blocker, &resumed.here, &resumed.attempts, &resumed.doubt,
+			&restored, &since, &restoredAt, &readAt)
 	}
 	err := read(nil)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -59,6 +64,12 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 		// It came back from quarantine and has not been touched since.
 		h.Attempts = int(resumed.attempts)
 		doubt = cmp.Or(doubt, resumed.doubt)
+	}
+	if restored {
+		h.Restored = &sale.Restored{Read: readAt != 0, At: instant(restoredAt)}
+		if since != 0 {
+			h.Restored.Since = instant(since)
+		}
 	}
 	calls, err := sale.Thaw(frozen, raw)
 	if err != nil || step >= int64(len(calls)) {

@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"edgegw/admin"
+	"edgegw/backup"
+	"edgegw/config"
+	"edgegw/devicekeys"
+	"edgegw/secret"
+	"edgegw/siteca"
+	"edgegw/store"
+)
+
+// restoreNest holds what a backup brings until it is in its place, and the plan.
+const (
+	restoreNest = ".restore"
+	planName    = ".plan"
+	movedName   = ".moved"
+)
+
+// Restored is what a restore did.
+type Restored struct {
+	backup.Manifest
+	SetAside string `json:"set_aside,omitempty"` // where the data lies that was there before
+}
+
+// restorePlan is carried out to its end once it is on disk, whatever happens.
+type restorePlan struct {
+	Files []string `json:"files"` // that the backup brings
+	Aside string   `json:"aside"` // the directory for what was there
+}
+
+// Restore puts a backup into the data directory, which no gateway may be using.
+// What is there already is set aside, never deleted, and only where the person
+// said so. Nothing of the backup is sent before OpenFiskal was read back.
+func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, passphrase secret.Text, setAside bool, by string) (r Restored, err error) {
+	k := &control{config: c, options: o, log: o.Log}
+	if k.log == nil {
+		k.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() { err = errors.Join(err, k.Close()) }()
+	if err := k.openData(); err != nil {
+		return r, err
+	}
+	dir := c.DataDir
+	nest := filepath.Join(dir, restoreNest)
+	if err := os.Mkdir(nest, 0o700); err != nil {
+		return r, fmt.Errorf("make room for the backup: %w", err)
+	}
+	if r.Manifest, err = backup.Extract(file, passphrase, nest); err != nil {
+		return r, errors.Join(backupRefusal(err), os.RemoveAll(nest))
+	}
+	if err := k.mayReplace(ctx, r.Manifest, setAside); err != nil {
+		return r, errors.Join(err, os.RemoveAll(nest))
+	}
+	if err := markRestored(ctx, nest, r.Manifest, by); err != nil {
+		return r, errors.Join(err, os.RemoveAll(nest))
+	}
+	plan := restorePlan{Aside: "before-restore-" + time.Now().UTC().Format("20060102T150405Z")}
+	for _, f := range r.Files {
+		plan.Files = append(plan.Files, f.Name)
+	}
+	text, err := json.Marshal(plan)
+	if err == nil {
+		err = writeSynced(filepath.Join(nest, planName), text)
+	}
+	if err != nil {
+		return r, fmt.Errorf("write down the plan: %w", err)
+	}
+	if err := finishRestore(dir); err != nil {
+		return r, err
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, plan.Aside)); err == nil && len(entries) > 0 {
+		r.SetAside = filepath.Join(dir, plan.Aside)
+	} else {
+		_ = os.Remove(filepath.Join(dir, plan.Aside)) // there was nothing
+	}
+	return r, nil
+}
+
+// backupRefusal says what to do about a file that cannot be put back.
+func backupRefusal(err error) error {
+	switch {
+	case errors.Is(err, backup.ErrPassphrase):
+		return &admin.Refusal{Code: "invalid", Message: err.Error(), Remedy: "Nothing was changed. Give the passphrase that the backup was made with"}
+	case errors.Is(err, backup.ErrNoBackup), errors.Is(err, backup.ErrDamaged):
+		return &admin.Refusal{Code: "invalid", Message: err.Error(), Remedy: "Nothing was changed. Take another copy of the file, or an earlier backup"}
+	case errors.Is(err, backup.ErrNewer):
+		return &admin.Refusal{Code: "invalid", Message: err.Error(), Remedy: "Nothing was changed. Install that version, or a later one"}
+	}
+	return err
+}
+
+// VerifyBackup reads a backup whole, and changes nothing.
+func VerifyBackup(file io.Reader, passphrase secret.Text) (backup.Manifest, error) {
+	m, err := backup.Verify(file, passphrase)
+	return m, backupRefusal(err)
+}
+
+// mayReplace refuses to put away data that a person may not know of.
+func (k *control) mayReplace(ctx context.Context, m backup.Manifest, setAside bool) error {
+	path := filepath.Join(k.config.DataDir, store.FileName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || setAside {
+		return nil
+	}
+	holds := "it cannot be read"
+	if now, err := store.Look(ctx, path); err == nil {
+		holds = fmt.Sprintf("%s, of which %s", count(now.Sales, "sale was accepted", "sales were accepted"), count(now.Waiting, "waits to be sent", "wait to be sent"))
+		if now.Events > m.Events {
+			holds += fmt.Sprintf("; %s newer than the backup", count(now.Events-m.Events, "event is", "events are"))
+		}
+	}
+	return &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("there is data in %s already: %s", k.config.DataDir, holds),
+		Remedy: "Nothing was changed. If the backup shall take its place all the same, add --set-aside: what is there is then moved into a folder beside it, and its sales that wait are not sent"}
+}
+
+// markRestored brings the journal of a backup up to date, and notes what it is.
+func markRestored(ctx context.Context, dir string, m backup.Manifest, by string) error {
+	db, err := store.Open(ctx, dir, store.Options{})
+	if err != nil {
+		return fmt.Errorf("open the journal of the backup: %w", err)
+	}
+	err = db.MarkRestored(ctx, believed(m), fmt.Sprintf("made %s, %d sales, %d waiting", m.MadeAt.Format(time.RFC3339), m.Sales, m.Waiting), by)
+	return errors.Join(err, db.Close())
+}
+
+// finishRestore carries a plan out, from wherever it was left. Where there is none,
+// what an earlier restore left is removed: it changed nothing.
+func finishRestore(dir string) error {
+	nest := filepath.Join(dir, restoreNest)
+	text, err := os.ReadFile(filepath.Join(nest, planName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(nest)
+	}
+	var plan restorePlan
+	if err == nil {
+		err = json.Unmarshal(text, &plan)
+	}
+	if err == nil {
+		err = plan.setAside(dir, nest)
+	}
+	if err == nil {
+		err = moveAll(nest, dir, append(plan.Files, store.FileName+"-wal"))
+	}
+	if err == nil {
+		err = os.RemoveAll(nest)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("put the backup in its place: %w: start again; it goes on where it was", err)
+	}
+	return nil
+}
+
+// setAside moves away what is there, before anything new comes. A mark says that
+// it is done: after it, what is there is the backup's.
+func (p restorePlan) setAside(dir, nest string) error {
+	moved := filepath.Join(nest, movedName)
+	if _, err := os.Stat(moved); err == nil {
+		return nil
+	}
+	aside := filepath.Join(dir, p.Aside)
+	if err := os.Mkdir(aside, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	names := []string{store.FileName, store.FileName + "-wal", store.FileName + "-shm"}
+	names = append(names, siteca.AuthorityFiles...)
+	names = append(names, siteca.ServerFiles...)
+	if slices.Contains(p.Files, devicekeys.KEKFileName) {
+		names = append(names, devicekeys.KEKFileName)
+	}
+	if err := moveAll(dir, aside, names); err != nil {
+		return err
+	}
+	return writeSynced(moved, nil)
+}
+
+// moveAll moves what is there of the names, and syncs both directories.
+func moveAll(from, to string, names []string) error {
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.Join(syncDir(to), syncDir(from))
+}
+
+func writeSynced(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

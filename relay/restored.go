@@ -1,0 +1,76 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edgegw/sale"
+)
+
+// restored finds out about a call of a register whose journal is a backup's: the
+// register is read back first, once, and a call that may have been carried out
+// since the backup is marked to be looked up. known is false where that has to be
+// tried again.
+func (r *Relay) restored(ctx context.Context, call *sale.Call, m sale.Restored, q *queue) (known bool, err error) {
+	if !m.Read {
+		if read, err := r.readBack(ctx, call, m, q); err != nil || !read {
+			return false, err
+		}
+	}
+	operation, may, err := r.journal.Sent(ctx, *call)
+	if err != nil {
+		return false, ignoreEnd(ctx, err)
+	}
+	if !may {
+		return true, nil
+	}
+	call.Made, call.Restored = operation, true
+	return r.doubt(ctx, call, m, q)
+}
+
+// doubt notes that a call may have been carried out since the backup.
+func (r *Relay) doubt(ctx context.Context, call *sale.Call, m sale.Restored, q *queue) (bool, error) {
+	if !call.InDoubtSince.IsZero() {
+		return true, nil
+	}
+	since := m.Since
+	if since.IsZero() {
+		since = time.UnixMilli(1) // nobody knows: long ago
+	}
+	call.InDoubtSince = since
+	return r.note(ctx, call, q)
+}
+
+// readBack reads what OpenFiskal has of the register.
+func (r *Relay) readBack(ctx context.Context, call *sale.Call, m sale.Restored, q *queue) (bool, error) {
+	list, err := r.fiscal.List(ctx, call.Register, m.Since)
+	var p *sale.Problem
+	refused := false
+	switch {
+	case ctx.Err() != nil:
+		return false, nil
+	case err == nil:
+		r.reached()
+	case !errors.As(err, &p):
+		return false, fmt.Errorf("read back register %s: %w", call.Register, err)
+	case p.Code == sale.CodeLookUpRefused:
+		refused = true
+	default:
+		begun := *call // the trouble is noted as that of the call, which stays as it is
+		if noted, err := r.doubt(ctx, &begun, m, q); err != nil || !noted {
+			return false, err
+		}
+		_, err = r.settle(ctx, r.outcome(begun, p, true, q), q)
+		return false, err
+	}
+	if err := r.journal.ReadBack(context.WithoutCancel(ctx), call.Register, list, refused); err != nil {
+		r.log.Warn("what was read back cannot be stored", "register", call.Register, "cause", err)
+		q.next = time.Now().Add(backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
+		q.failures++
+		return false, nil
+	}
+	r.log.Info("a register whose data is a backup's was read back", "register", call.Register, "operations", len(list), "refused", refused)
+	return true, nil
+}

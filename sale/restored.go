@@ -1,0 +1,78 @@
+package sale
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Restored says of a register that its journal is a backup's: calls of the backup
+// may have been carried out since, and sales that the backup does not know may be
+// reported again.
+type Restored struct {
+	Since time.Time // OpenFiskal's list is read back to here; zero: to its end
+	Read  bool      // it has been
+	At    time.Time // put back
+}
+
+// Listed is an operation in OpenFiskal's list of a register.
+type Listed struct {
+	Operation  string
+	ExternalID string    // the device's sale id; "" where it has none
+	Cashier    string    // the device, or whoever sold there; "" where the list does not say
+	MadeAt     time.Time // by the service's clock; zero where the list does not say
+}
+
+// madeTolerance is how far a device's clock may be ahead. What was made longer
+// before a sale happened is another one's, whose id was used again.
+const madeTolerance = 24 * time.Hour
+
+// Is reports whether the operation is the one that this start would make. A sale
+// id is a device's own affair: two devices of a register may count alike, so the
+// cashier is compared too, which is the device where nobody else is named.
+func (l Listed) Is(start Call) bool {
+	if start.Step != StepStart || l.ExternalID != start.SaleID {
+		return false
+	}
+	var body struct {
+		Cashier struct {
+			ID string `json:"id"`
+		} `json:"cashier"`
+		OccurredAt time.Time `json:"occurred_at"`
+	}
+	_ = json.Unmarshal(start.Body, &body) // what it does not say cannot tell
+	if l.Cashier != "" && body.Cashier.ID != "" && l.Cashier != body.Cashier.ID {
+		return false
+	}
+	return l.MadeAt.IsZero() || body.OccurredAt.IsZero() || !l.MadeAt.Before(body.OccurredAt.Add(-madeTolerance))
+}
+
+// sameMoney reports whether a completed operation was paid as the call says. Where
+// either does not say, nothing speaks against it.
+func (c Call) sameMoney(found Answer) bool {
+	type payments []struct {
+		Direction string `json:"direction"`
+		Amount    int64  `json:"amount"`
+	}
+	sum := func(all payments) (n int64) {
+		for _, p := range all {
+			if p.Direction == "outbound" {
+				n -= p.Amount
+			} else {
+				n += p.Amount
+			}
+		}
+		return n
+	}
+	var asked struct {
+		Payments payments `json:"payments"`
+	}
+	var made struct {
+		Data struct {
+			Payments payments `json:"payments"`
+		} `json:"data"`
+	}
+	if json.Unmarshal(c.Body, &asked) != nil || json.Unmarshal(found.Body, &made) != nil || len(asked.Payments) == 0 || len(made.Data.Payments) == 0 {
+		return true
+	}
+	return sum(asked.Payments) == sum(made.Data.Payments)
+}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"edgegw/sale"
+)
+
+// Backup writes a whole, consistent copy of the journal into a file that is not
+// there yet, while the gateway runs, and looks whether it is sound.
+func (db *DB) Backup(ctx context.Context, path string) (e Extent, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return e, fmt.Errorf("copy the journal: %w", err)
+	}
+	from := sql.OpenDB(connector{dsn: "file:" + db.path + "?mode=ro&_pragma=busy_timeout(5000)&_pragma=temp_store(2)&_dqs=0"})
+	_, err = from.ExecContext(ctx, `VACUUM INTO ?`, path)
+	if err = errors.Join(err, from.Close()); err != nil {
+		return e, fmt.Errorf("copy the journal: %w", err)
+	}
+	copied := sql.OpenDB(connector{dsn: "file:" + path + "?mode=ro&immutable=1&_pragma=query_only(1)&_dqs=0"})
+	var said string
+	err = copied.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&said)
+	if err == nil && said != "ok" {
+		err = errors.New(said)
+	}
+	if err == nil {
+		e, err = extent(ctx, copied)
+	}
+	if err = errors.Join(err, copied.Close()); err != nil {
+		return e, fmt.Errorf("check the copy of the journal: %w", err)
+	}
+	return e, nil
+}
+
+// Extent is how much the journal holds.
+type Extent struct {
+	Events  int64 // the number of the newest
+	Sales   int64 // accepted, ever
+	Waiting int64 // sales whose calls are not confirmed
+}
+
+// Look counts what a journal holds that nobody has open, and changes nothing.
+func Look(ctx context.Context, path string) (e Extent, err error) {
+	from := sql.OpenDB(connector{dsn: "file:" + path + "?mode=ro&_pragma=query_only(1)&_dqs=0"})
+	e, err = extent(ctx, from)
+	if err = errors.Join(err, from.Close()); err != nil {
+		return e, fmt.Errorf("count the journal: %w", err)
+	}
+	return e, nil
+}
+
+func extent(ctx context.Context, from *sql.DB) (e Extent, err error) {
+	err = from.QueryRowContext(ctx, `SELECT coalesce((SELECT max(no) FROM event), 0), coalesce(sum(accepted), 0), coalesce(sum(waiting), 0) FROM queue`).Scan(&e.Events, &e.Sales, &e.Waiting)
+	return e, err
+}
+
+// Note adds a line to the audit trail.
+func (db *DB) Note(ctx context.Context, what, subject, detail, by string) error {
+	if err := db.change(ctx, func(t *tx) error { return t.audit(millis(db.now()), by, what, subject, detail) }); err != nil {
+		return fmt.Errorf("note %q: %w", what, err)
+	}
+	return nil
+}
+
+// MarkRestored notes that the journal is a backup's, before anything is sent from
+// it: since is when it was made, or zero where that clock could not be believed.
+func (db *DB) MarkRestored(ctx context.Context, since time.Time, detail, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		at := millis(db.now())
+		if _, err := t.exec(`DELETE FROM read_back`); err != nil {
+			return err
+		}
+		if _, err := t.exec(`DELETE FROM restored`); err != nil {
+			return err
+		}
+		if _, err := t.exec(`INSERT INTO restored (register, since, until, at)
+			SELECT no, ?, coalesce((SELECT max(no) FROM event), 0), ? FROM register`, millisOrZero(since), at); err != nil {
+			return err
+		}
+		return t.audit(at, by, "backup put back", "", detail)
+	})
+	if err != nil {
+		return fmt.Errorf("mark the journal as a backup's: %w", err)
+	}
+	return nil
+}
+
+func millisOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return millis(t)
+}
+
+// ReadBack stores what OpenFiskal has of a register that was put back. Where it
+// does not give the list, that is stored instead.
+func (db *DB) ReadBack(ctx context.Context, register sale.RegisterID, list []sale.Listed, refused bool) error {
+	err := db.change(ctx, func(t *tx) error {
+		no := t.w.rows.registers[register]
+		for _, l := range list {
+			if _, err := t.exec(`INSERT INTO read_back (register, operation, ref, cashier, made_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+				no, l.Operation, l.ExternalID, l.Cashier, millisOrZero(l.MadeAt)); err != nil {
+				return err
+			}
+		}
+		at := millis(db.now())
+		if _, err := t.exec(`UPDATE restored SET read_at = ?, refused = ? WHERE register = ?`, at, refused, no); err != nil {
+			return err
+		}
+		detail := fmt.Sprintf("%d operations made since the backup", len(list))
+		if refused {
+			detail = "OpenFiskal does not give the list"
+		}
+		return t.audit(at, "edgegw", "register read back", string(register), detail)
+	})
+	if err != nil {
+		return fmt.Errorf("store what was read back of %s: %w", register, err)
+	}
+	return nil
+}
+
+// Sent tells of a call on a register that was put back, and read, whether it may
+// have been carried out since the backup. Of a start, operation is what it made.
+func (db *DB) Sent(ctx context.Context, c sale.Call) (operation string, may bool, err error) {
+	if c.Step != sale.StepStart {
+		err = db.queryOne(ctx, `SELECT e.sale <= m.until OR EXISTS (SELECT 1 FROM read_back b WHERE b.register = m.register AND b.operation = ?2)
+			FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?1`, []any{c.Event, c.Operation}, &may)
+		if err != nil {
+			err = fmt.Errorf("look for call of event %d in what was read back: %w", c.Event, err)
+		}
+		return c.Operation, may, err
+	}
+	err = db.query(ctx, `SELECT b.operation, b.cashier, b.made_at FROM read_back b JOIN register r ON r.no = b.register WHERE r.register_id = ? AND b.ref = ?`,
+		func(scan func(...any) error) error {
+			l := sale.Listed{ExternalID: c.SaleID}
+			var made int64
+			err := scan(&l.Operation, &l.Cashier, &made)
+			if made != 0 {
+				l.MadeAt = instant(made)
+			}
+			if l.Is(c) {
+				operation, may = l.Operation, true
+			}
+			return err
+		}, string(c.Register), c.SaleID)
+	if err == nil && !may {
+		// Its list was not given: a start of the backup may have been carried out.
+		err = db.queryOne(ctx, `SELECT m.refused AND e.sale <= m.until FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?`, []any{c.Event}, &may)
+		operation = c.Operation
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("look for sale %s in what was read back: %w", c.SaleID, err)
+	}
+	return operation, may, nil
+}
+
+// RestoredRegister is how far the reading back of a register has come.
+type RestoredRegister struct {
+	Register sale.RegisterID
+	sale.Restored
+	Refused bool // OpenFiskal does not give its list
+	Waiting bool // something is to be sent
+}
+
+// RestoredRegisters gives those whose journal is a backup's.
+func (db *DB) RestoredRegisters(ctx context.Context) (list []RestoredRegister, err error) {
+	err = db.query(ctx, `SELECT r.register_id, m.since, m.at, m.read_at <> 0, m.refused, q.waiting > 0
+			FROM restored m JOIN register r ON r.no = m.register JOIN queue q ON q.register = m.register ORDER BY r.register_id`,
+		func(scan func(...any) error) error {
+			var m RestoredRegister
+			var since, at int64
+			err := scan(&m.Register, &since, &at, &m.Read, &m.Refused, &m.Waiting)
+			if m.At = instant(at); since != 0 {
+				m.Since = instant(since)
+			}
+			list = append(list, m)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read which registers were put back: %w", err)
+	}
+	return list, nil
+}
