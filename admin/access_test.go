@@ -55,6 +55,7 @@ var opened = map[string][]sale.Scope{
 	"PUT /api/v1/platform-key":                     nil,
 	"DELETE /api/v1/platform-key":                  nil,
 	"POST /api/v1/recipient":                       nil,
+	"POST /api/v1/support-bundle":                  nil,
 	"POST /api/v1/quarantine/{id}/retry":           nil,
 	"POST /api/v1/quarantine/{id}/resolve":         nil,
 	"POST /api/v1/quarantine/{id}/discard":         nil,

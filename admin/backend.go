@@ -31,6 +31,7 @@ type Backend interface {
 	PeopleKeeper
 	Auditing
 	Physician
+	Supporter
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.

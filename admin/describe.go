@@ -14,8 +14,9 @@ type about struct {
 	needs   []string // fields of the body that must be there
 	files   []string // media types, where the body is a file and no JSON
 	params  []param
-	answer  any  // a value of its type; nil: 204, nothing
-	lines   bool // the answer is one JSON object per line
+	answer  any    // a value of its type; nil: 204, nothing
+	lines   bool   // the answer is one JSON object per line
+	file    string // the media type of the answer, where that is a file and no JSON
 }
 
 // does begins the description of a route.
@@ -43,6 +44,11 @@ func (a about) gives(answer any) about {
 
 func (a about) givesLines(row any) about {
 	a.answer, a.lines = row, true
+	return a
+}
+
+func (a about) givesFile(media string) about {
+	a.file = media
 	return a
 }
 

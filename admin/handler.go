@@ -38,6 +38,7 @@ import (
 //	GET    /api/v1/quarantine/{id}     what was reported, sent and answered, and what may be decided
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
 //	GET    /api/v1/doctor?version=     each check with what was found and what to do; version is the asking program's
+//	POST   /api/v1/support-bundle      a ZIP of all that is known of the site, without secrets
 //	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
 //	DELETE /api/v1/tokens/{id}         ends it
 //	GET    /api/v1/audit?who=&what=&subject=&from=&to=&before=&limit=   who changed what
@@ -94,6 +95,8 @@ func (a api) routes() map[string]map[string]route {
 		"/explain":   {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
 		"/sales":     {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
 		"/doctor":    {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
+
+		"/support-bundle": {http.MethodPost: {a.supportBundle, socketOnly, does("Makes a ZIP, of less than 10 MB, of all that is known of the site and is no secret; manifest.json in it says what there is.").givesFile(BundleType)}},
 
 		"/quarantine":              {http.MethodGet: {a.quarantine, withRead, does("Lists what waits for a person's decision, or waited.").with(askItemState, askDevice, askSale, askLimit).gives([]QuarantineItem{})}},
 		"/quarantine/{id}":         {http.MethodGet: {a.quarantineItem, withRead, does("Shows what was reported, sent and answered, and what may be decided.").gives(QuarantineItem{})}},

@@ -114,6 +114,8 @@ func (rt route) takes(types schemas) object {
 func (rt route) responses(method, path string, types schemas) object {
 	good, code := object{"description": "Done."}, http.StatusOK
 	switch {
+	case rt.about.file != "":
+		good["content"] = object{rt.about.file: object{}}
 	case rt.about.answer == nil:
 		code = http.StatusNoContent
 	case rt.about.lines:

@@ -32,6 +32,7 @@ import (
 	"edgegw/sale"
 	"edgegw/siteca"
 	"edgegw/store"
+	"edgegw/support"
 	"edgegw/tokens"
 )
 
@@ -43,6 +44,7 @@ type Options struct {
 	Jitter    func(most time.Duration) time.Duration  // of every back-off
 	Clock     clock.Options                           // the box's clock; Journal is found in the journal
 	Log       *slog.Logger
+	Recent    *support.Log // what Log has said last, for support bundles; nil: nothing is kept
 	Version   string
 }
 

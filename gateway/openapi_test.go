@@ -128,6 +128,10 @@ func (d *described) ask(want int, method, path, body string) []byte {
 		if len(text) > 0 {
 			d.t.Errorf("%s %s answers %s; nothing is described", method, template, text)
 		}
+	case status["content"].(map[string]any)[admin.BundleType] != nil: // a file
+		if got := answer.Header.Get("Content-Type"); got != admin.BundleType || len(text) == 0 {
+			d.t.Errorf("%s %s answers %d bytes of %s", method, template, len(text), got)
+		}
 	default:
 		for line := range bytes.Lines(text) {
 			d.judge(method, template, "responses/"+strconv.Itoa(want), line, false)
@@ -239,6 +243,8 @@ func (d *described) devices(s *testSite) {
 	d.ask(404, "GET", "/explain?subject=nothing", "")
 	d.ask(200, "GET", "/doctor?version=1.2.3", "")
 	d.ask(400, "GET", "/doctor?version=no_version", "")
+	d.ask(200, "POST", "/support-bundle", "")
+	d.ask(400, "POST", "/support-bundle?nonsense=1", "")
 }
 
 func (d *described) keys(s *testSite) {

@@ -10,6 +10,9 @@ import (
 // finds a command without one.
 var examples = map[string]string{
 	"doctor": "edgegw doctor\nedgegw doctor --json",
+	"support-bundle": `edgegw support-bundle
+edgegw support-bundle -o /media/stick/bundle.zip
+edgegw support-bundle --json`,
 	"demo": `edgegw demo
 edgegw demo --for 30s --devices 12`,
 	"run": `edgegw run

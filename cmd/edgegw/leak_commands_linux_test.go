@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"io"
@@ -28,6 +29,7 @@ var leakCommands = map[string][][]string{
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
 	"doctor":             {{"doctor"}, {"doctor", "--json"}},
+	"support-bundle":     {}, // it writes a file: see bundle
 	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},
 	"device list":        {{"device", "list"}, {"device", "list", "--json"}, {"device", "list", "--for-rotation"}},
 	"device show":        {{"device", "show", "pump-01"}, {"device", "show", "kiosk-03", "--json"}, {"device", "show", "pump-99"}},
@@ -124,10 +126,38 @@ func (l *leakSite) ask() {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
 	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)
+	l.bundle(socket)
 	get(socket, "http://edgegw/metrics", &l.metrics, 200)
 	get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, page+"/metrics", &l.metrics, 200)
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/vars", "/debug/requests"} {
 		get(socket, "http://edgegw"+path, &l.answers, 404)
 		get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, page+path, &l.answers, 404)
+	}
+}
+
+// bundle asks for a support bundle, and keeps what is in it.
+func (l *leakSite) bundle(socket *http.Client) {
+	l.t.Helper()
+	r, err := socket.Post("http://edgegw"+admin.Prefix+"/support-bundle", "", nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	whole, err := io.ReadAll(r.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(whole), int64(len(whole)))
+	if err != nil || len(z.File) < 10 {
+		l.t.Fatalf("no bundle: %v", err)
+	}
+	for _, f := range z.File {
+		text, err := f.Open()
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if _, err := io.Copy(&l.answers, text); err != nil {
+			l.t.Error(err)
+		}
 	}
 }

@@ -92,23 +92,24 @@ type globals struct {
 type commands struct {
 	globals
 
-	Demo       demoCmd       `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
-	Run        runCmd        `cmd:"" help:"Run the gateway."`
-	Status     statusCmd     `cmd:"" help:"The site in one look: what waits, why, and who must act."`
-	Doctor     doctorCmd     `cmd:"" help:"Look at everything that a site needs, and say of each what to do."`
-	Explain    explainCmd    `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
-	Device     deviceCmd     `cmd:"" help:"Add, list, show and remove devices."`
-	Key        keyCmd        `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`
-	Import     importCmd     `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
-	Token      tokenCmd      `cmd:"" help:"Tokens for programs that use the API over a network: add, list, remove."`
-	Audit      auditCmd      `cmd:"" help:"Who changed what, the newest first."`
-	Person     personCmd     `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
-	Sales      salesCmd      `cmd:"" help:"List sales, the newest first."`
-	Quarantine quarantineCmd `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
-	Sandbox    sandboxCmd    `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
-	Simulate   simulateCmd   `cmd:"" help:"Pumps and chargers against any gateway."`
-	Completion completionCmd `cmd:"" help:"Print a script that completes commands, flags and ids, for bash, zsh or fish."`
-	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Demo          demoCmd          `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
+	Run           runCmd           `cmd:"" help:"Run the gateway."`
+	Status        statusCmd        `cmd:"" help:"The site in one look: what waits, why, and who must act."`
+	Doctor        doctorCmd        `cmd:"" help:"Look at everything that a site needs, and say of each what to do."`
+	Explain       explainCmd       `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
+	Device        deviceCmd        `cmd:"" help:"Add, list, show and remove devices."`
+	Key           keyCmd           `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`
+	Import        importCmd        `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
+	Token         tokenCmd         `cmd:"" help:"Tokens for programs that use the API over a network: add, list, remove."`
+	Audit         auditCmd         `cmd:"" help:"Who changed what, the newest first."`
+	Person        personCmd        `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
+	Sales         salesCmd         `cmd:"" help:"List sales, the newest first."`
+	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
+	SupportBundle supportBundleCmd `cmd:"" help:"Write a file to send to whoever is to help: all that is known of the site, and no secret."`
+	Sandbox       sandboxCmd       `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
+	Simulate      simulateCmd      `cmd:"" help:"Pumps and chargers against any gateway."`
+	Completion    completionCmd    `cmd:"" help:"Print a script that completes commands, flags and ids, for bash, zsh or fish."`
+	Version       versionCmd       `cmd:"" help:"Print the version."`
 
 	Complete completeCmd `cmd:"" name:"__complete" hidden:""`
 }

@@ -8,6 +8,7 @@ import (
 
 	"edgegw/config"
 	"edgegw/gateway"
+	"edgegw/support"
 )
 
 type runCmd struct{}
@@ -24,7 +25,8 @@ func (c *runCmd) Run(a *app) error {
 
 // serve is Run without what changes the process.
 func (c *runCmd) serve(a *app, conf config.Config, hardened error) (err error) {
-	log := newLog(a.err, conf.Log)
+	recent := &support.Log{}
+	log := slog.New(recent.Handler(newLog(a.err, conf.Log).Handler()))
 	if hardened != nil {
 		log.Warn("secrets could be read in the memory of the process, or in a core dump", "cause", hardened)
 	}
@@ -33,7 +35,7 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) (err error) {
 	}
 	var g *gateway.Gateway
 	err = a.patiently(func() (err error) { // a command may have the data for a moment
-		g, err = gateway.New(a.ctx, conf, gateway.Options{Log: log, Version: versionText()})
+		g, err = gateway.New(a.ctx, conf, gateway.Options{Log: log, Recent: recent, Version: versionText()})
 		return err
 	})
 	conf.Vault.KEK.Wipe() // what it opens has been derived from it
