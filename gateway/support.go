@@ -34,7 +34,7 @@ var leftOut = []support.LeftOut{
 	{What: "passwords of devices, passwords and PINs of people, tokens, sessions, and the code that claims a new gateway", Why: "they let in whoever has them"},
 	{What: "the key-encryption key, the private keys of the site CA and of the server, and the login of a proxy", Why: "they open what is sealed or encrypted"},
 	{What: "the database", Why: "it has the sealed keys and every sale; edgegw.db is copied by whoever may have it"},
-	{What: "what devices sent and what was sent for it", Why: "customers may be named there: edgegw quarantine show has it, on the box"},
+	{What: "what devices reported of sales, and what was sent for it", Why: "customers may be named there: edgegw quarantine show has it, on the box"},
 	{What: "the digits of what looks like a card number, but the last four", Why: "card data belongs into no file"},
 	{What: "the environment and the memory of the process", Why: "secrets may be there"},
 }
@@ -84,7 +84,7 @@ func (k *control) bundleParts() []support.Part {
 	status := onceIn(k.Status)
 	return slices.Concat(doctorParts(checks), k.siteParts(status), k.boxParts(), k.processParts(), []support.Part{
 		{Name: "database.json", What: "how the database is built, and SQLite's quick_check of it", Make: func(ctx context.Context) ([]byte, error) { return k.databasePart(ctx, checks) }},
-		{Name: "quarantine.json", What: fmt.Sprintf("the newest %d items of the quarantine, without what devices sent", bundleItems), Most: 1_000_000, Make: k.quarantinePart},
+		{Name: "quarantine.json", What: fmt.Sprintf("the newest %d items of the quarantine, without what devices reported", bundleItems), Most: 1_000_000, Make: k.quarantinePart},
 		{Name: "sales.json", What: fmt.Sprintf("the newest %d sales, as edgegw sales --json lists them", bundleSales), Make: func(ctx context.Context) ([]byte, error) {
 			return support.JSON(k.Sales(ctx, admin.SaleFilter{Limit: bundleSales}))
 		}},

@@ -107,6 +107,8 @@ func (s *Site) routes() map[string]route {
 		"GET /commissioning":           {reader, s.commission},
 		"POST /commissioning/begin":    {worker, s.beginWalk},
 		"GET /audit":                   {reader, s.audit},
+		"GET /support":                 {worker, s.support},
+		"POST /support/bundle":         {worker, s.supportBundle},
 		"GET /people":                  {owner, s.people},
 		"POST /people/add":             {owner, s.addPerson},
 		"POST /people/remove":          {owner, s.removePerson},

@@ -33,6 +33,7 @@ type memory struct {
 	changes []string
 
 	uplink, queue string // "" is up, and blocked
+	broken        error  // the making of a bundle
 }
 
 var moment = time.Date(2026, 11, 26, 8, 30, 0, 0, time.UTC)
@@ -182,6 +183,15 @@ func (m *memory) AddPerson(_ context.Context, a admin.AddPerson, by string) (adm
 	}
 	m.did("let in "+a.Name, by)
 	return admin.AddedPerson{Person: admin.Person{Name: a.Name, Role: a.Role, ExpiresAt: moment.Add(a.Lives)}, PIN: "4111111111"}, nil
+}
+
+func (m *memory) SupportBundle(_ context.Context, w io.Writer, by string) error {
+	if m.broken != nil {
+		return m.broken
+	}
+	m.did("bundle", by)
+	_, err := io.WriteString(w, "a ZIP")
+	return err
 }
 
 func (m *memory) RemovePerson(_ context.Context, name, by string) error {

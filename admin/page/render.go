@@ -202,5 +202,6 @@ var icons = map[string]string{
 	"commission": `<path d="M9 4h6v3H9zM7 5H5v16h14V5h-2M8.5 13l2.5 2.5 4.5-5"/>`,
 	"doctor":     `<path d="M4 12h4l2-6 4 12 2-6h4"/>`,
 	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
+	"support":    `<circle cx="12" cy="12" r="9"/><circle cx="12" cy="12" r="4"/><path d="m5.6 5.6 3.5 3.5M14.9 14.9l3.5 3.5M5.6 18.4l3.5-3.5M14.9 9.1l3.5-3.5"/>`,
 	"add":        `<path d="M12 5v14M5 12h14"/>`,
 }

@@ -157,6 +157,12 @@ var inGerman = map[string]string{
 	"Owners are made and removed on the box: edgegw person add NAME --role owner --password-stdin": "Eigentümer werden am Gerät selbst gemacht und entfernt: edgegw person add NAME --role owner --password-stdin",
 	"The PIN of %s": "Die PIN von %s", "It is shown this once. Write it down now.": "Sie wird nur dieses eine Mal gezeigt. Schreiben Sie sie jetzt auf.", "PIN": "PIN", "Role": "Rolle",
 
+	"Support bundle":        "Support-Paket",
+	"Make a support bundle": "Support-Paket erstellen",
+	"One file to send to whoever is to help: what the doctor finds, the state of the site, its settings, the last sales, the audit trail and the last lines of the log.":            "Eine Datei für den, der helfen soll: was die Diagnose findet, der Zustand des Standorts, seine Einstellungen, die letzten Verkäufe, die Prüfspur und die letzten Zeilen des Protokolls.",
+	"No key, no password, no card number and no message of a sale is in it. It tells much about the site all the same: give it only to whoever is to help.":               "Kein Schlüssel, kein Passwort, keine Kartennummer und keine Verkaufsmeldung eines Geräts ist darin. Es verrät trotzdem viel über den Standort: Geben Sie es nur dem, der helfen soll.",
+	"It is made here, also without the internet, takes up to a minute and has less than 10 MB. manifest.json in it says what there is. That you made it stands in the audit trail.": "Es entsteht hier, auch ohne Internet, braucht bis zu einer Minute und hat weniger als 10 MB. Was darin ist, steht in manifest.json. Dass Sie es erstellt haben, steht in der Prüfspur.",
+
 	"Commissioning": "Inbetriebnahme",
 	"A walk that proves the site before you leave: every device sells, and nothing is lost when the uplink goes.": "Ein Rundgang, der den Standort beweist, bevor Sie gehen: Jedes Gerät verkauft, und nichts geht verloren, wenn die Leitung ausfällt.",
 	"Add the devices.": "Fügen Sie die Geräte hinzu.", "%d device": "%d Gerät", "%d devices": "%d Geräte", "Connect them.": "Verbinden Sie sie.", "Give each register its key.": "Geben Sie jeder Kasse ihren Schlüssel.",

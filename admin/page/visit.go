@@ -45,6 +45,9 @@ type entry struct{ Name, To, Text string }
 func (v view) Further() (all []entry) {
 	all = append(all, entry{"commission", "/commissioning", v.Lang.text("Commissioning")})
 	all = append(all, entry{"audit", "/audit", v.Lang.text("Audit trail")})
+	if v.May() {
+		all = append(all, entry{"support", "/support", v.Lang.text("Support bundle")})
+	}
 	if v.Owner() {
 		all = append(all, entry{"people", "/people", v.Lang.text("People")})
 	}
