@@ -160,7 +160,7 @@ var inGerman = map[string]string{
 	"Support bundle":        "Support-Paket",
 	"Make a support bundle": "Support-Paket erstellen",
 	"One file to send to whoever is to help: what the doctor finds, the state of the site, its settings, the last sales, the audit trail and the last lines of the log.":            "Eine Datei für den, der helfen soll: was die Diagnose findet, der Zustand des Standorts, seine Einstellungen, die letzten Verkäufe, die Prüfspur und die letzten Zeilen des Protokolls.",
-	"No key, no password, no card number and no message of a sale is in it. It tells much about the site all the same: give it only to whoever is to help.":               "Kein Schlüssel, kein Passwort, keine Kartennummer und keine Verkaufsmeldung eines Geräts ist darin. Es verrät trotzdem viel über den Standort: Geben Sie es nur dem, der helfen soll.",
+	"No key, no password, no card number and no message of a sale is in it. It tells much about the site all the same: give it only to whoever is to help.":                         "Kein Schlüssel, kein Passwort, keine Kartennummer und keine Verkaufsmeldung eines Geräts ist darin. Es verrät trotzdem viel über den Standort: Geben Sie es nur dem, der helfen soll.",
 	"It is made here, also without the internet, takes up to a minute and has less than 10 MB. manifest.json in it says what there is. That you made it stands in the audit trail.": "Es entsteht hier, auch ohne Internet, braucht bis zu einer Minute und hat weniger als 10 MB. Was darin ist, steht in manifest.json. Dass Sie es erstellt haben, steht in der Prüfspur.",
 
 	"Commissioning": "Inbetriebnahme",
