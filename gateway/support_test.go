@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -322,5 +323,31 @@ func TestSupportBundleOfALongLife(t *testing.T) {
 	}
 	if log := u.files["log.txt"]; len(log) < 1<<20 || len(log) > 2<<20 || !strings.Contains(log[len(log)-4000:], "number=49999") {
 		t.Errorf("the log has %d bytes", len(log))
+	}
+}
+
+// A technician takes a bundle with his browser, over TLS; the audit trail names him.
+func TestSupportBundleOverThePage(t *testing.T) {
+	s := newAPISite(t)
+	defer s.off()
+	b := s.surf()
+	if status, at, _ := b.send("/support/bundle", url.Values{}); status != 200 || at != "/claim" {
+		t.Errorf("a stranger: %d at %s", status, at)
+	}
+	if status, at, _ := b.send("/claim", url.Values{"code": {s.claim().Code}, "name": {"anna"}, "password": {ownersPassword}, "again": {ownersPassword}}); status != 200 || at != "/" {
+		t.Fatalf("the claim: %d at %s", status, at)
+	}
+	status, _, whole := b.send("/support/bundle", url.Values{})
+	if status != 200 {
+		t.Fatalf("%d: %.500s", status, whole)
+	}
+	u := unpack(t, []byte(whole))
+	if u.By != "person:anna" || !strings.Contains(u.files["audit.jsonl"], `"who":"person:anna","what":"support bundle made"`) {
+		t.Errorf("%+v", u.About)
+	}
+	for name, text := range u.files {
+		if strings.Contains(text, ownersPassword) {
+			t.Errorf("%s holds the password", name)
+		}
 	}
 }
