@@ -98,7 +98,7 @@ func TestRedactJSONSeesThroughEscapesAndNames(t *testing.T) {
 	}
 }
 
-var anyKey = regexp.MustCompile(`(?i)ofk_[a-z0-9_-]`)
+var anyKey = regexp.MustCompile(`[oO][fF][kK]_[A-Za-z0-9_-]`)
 
 // No key and no card number survives, whatever stands around it, and JSON stays JSON.
 func FuzzRedact(f *testing.F) {
