@@ -54,9 +54,11 @@ func (s *testSite) report(id sale.DeviceID, events ...[2]string) {
 	}
 }
 
-func started(id string) [2]string   { return [2]string{"sale/start", fmt.Sprintf(startEvent, id)} }
-func completed(id string) [2]string { return [2]string{"sale/complete", fmt.Sprintf(completeEvent, id)} }
-func whole(id string) [2]string     { return [2]string{"sale", fmt.Sprintf(wholeEvent, id)} }
+func started(id string) [2]string { return [2]string{"sale/start", fmt.Sprintf(startEvent, id)} }
+func completed(id string) [2]string {
+	return [2]string{"sale/complete", fmt.Sprintf(completeEvent, id)}
+}
+func whole(id string) [2]string { return [2]string{"sale", fmt.Sprintf(wholeEvent, id)} }
 func updated(id string) [2]string {
 	return [2]string{"sale/update", `{"sale_id":"` + id + `","occurred_at":"2026-11-22T08:32:00+01:00","line_items":[{"description":"Super E10","quantity":"1","unit":"l","unit_price":"1.799","amount":180,"tax":{"rate":"0.19","category":"standard"}}]}`}
 }
