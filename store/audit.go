@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"edgegw/card"
 	"edgegw/sale"
 )
 
@@ -19,6 +20,7 @@ func (db *DB) Audit(ctx context.Context, f sale.AuditFilter) (list []sale.AuditE
 	if !f.To.IsZero() {
 		to = millis(f.To)
 	}
+	subject := card.Mask(f.Subject) // as it was written
 	err = db.query(ctx, `SELECT no, at, who, what, subject, detail FROM audit
 		 WHERE no < ? AND at >= ? AND at < ? AND (? = '' OR who = ?) AND (? = '' OR what = ?) AND (? = '' OR subject = ?)
 		 ORDER BY no DESC LIMIT ?`,
@@ -29,7 +31,7 @@ func (db *DB) Audit(ctx context.Context, f sale.AuditFilter) (list []sale.AuditE
 			e.At = instant(at)
 			list = append(list, e)
 			return err
-		}, before, millis(f.From), to, f.Who, f.Who, f.What, f.What, f.Subject, f.Subject, f.Limit)
+		}, before, millis(f.From), to, f.Who, f.Who, f.What, f.What, subject, subject, f.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit trail: %w", err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"database/sql/driver"
 
+	"edgegw/audit"
 	"edgegw/sale"
 )
 
@@ -15,6 +16,7 @@ type cache struct {
 	tails     map[int64]int64          // the last rseq given, by register
 	sequences map[int64]*sale.Sequence // by device
 	item      int64                    // number of the next quarantine item
+	trail     audit.Point              // the end of the audit trail
 }
 
 type deviceRow struct{ no, register int64 }
@@ -57,6 +59,9 @@ func (c *cache) read(t *tx, next *int64) error {
 		return err
 	}
 	if err := c.readSequences(t); err != nil {
+		return err
+	}
+	if err := c.readTrail(t); err != nil {
 		return err
 	}
 	v, err := t.value(`SELECT coalesce(max(no), 0) + 1 FROM event`)

@@ -31,12 +31,27 @@ func (w *writer) migrate(t *tx) error {
 		if err != nil {
 			return err
 		}
-		if err := w.script(t, "BEGIN IMMEDIATE", string(text), fmt.Sprintf("PRAGMA user_version = %d", i+1), "COMMIT"); err != nil {
+		if err := w.bringTo(t, i+1, string(text)); err != nil {
 			w.script(t, "ROLLBACK")
 			return fmt.Errorf("migrate the database with %s: %w", names[i], err)
 		}
 	}
 	return nil
+}
+
+// inGo is what a numbered file needs done that SQL cannot do, in its transaction.
+var inGo = map[int]func(*tx) error{5: chainOld}
+
+func (w *writer) bringTo(t *tx, version int, text string) error {
+	if err := w.script(t, "BEGIN IMMEDIATE", text); err != nil {
+		return err
+	}
+	if do := inGo[version]; do != nil {
+		if err := do(t); err != nil {
+			return err
+		}
+	}
+	return w.script(t, fmt.Sprintf("PRAGMA user_version = %d", version), "COMMIT")
 }
 
 // script runs statements that are not worth keeping prepared.

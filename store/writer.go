@@ -255,6 +255,7 @@ func (w *writer) one(t *tx, j job) (own, all error) {
 	if _, err := t.exec("SAVEPOINT job"); err != nil {
 		return nil, err
 	}
+	trail := w.rows.trail
 	_, own = guard(t, func(t *tx) (bool, error) { return true, j.do(t) })
 	if own != nil {
 		if endsTransaction(own) {
@@ -263,6 +264,7 @@ func (w *writer) one(t *tx, j job) (own, all error) {
 		if _, err := t.exec("ROLLBACK TO job"); err != nil {
 			return nil, err // a full disk may have ended the transaction itself
 		}
+		w.rows.trail = trail // its lines are undone, and the next one follows what is there
 	}
 	_, all = t.exec("RELEASE job")
 	return explain(own), all
@@ -412,9 +414,4 @@ func (t *tx) value(text string, args ...any) (v driver.Value, err error) {
 		return nil
 	}, args...)
 	return v, err
-}
-
-func (t *tx) audit(at int64, who, what, subject, detail string) error {
-	_, err := t.exec(`INSERT INTO audit (at, who, what, subject, detail) VALUES (?, ?, ?, ?, ?)`, at, who, what, subject, detail)
-	return err
 }

@@ -1,0 +1,5 @@
+-- A hash chain over the audit trail: SHA-256 of the line before's value and of what
+-- this line says (package audit). The lines that are there get theirs in the same
+-- transaction (store/chain.go), a row at a time: the trail grows with what people
+-- do, not with what is sold, and a hundred thousand lines take seconds.
+ALTER TABLE audit ADD COLUMN chain BLOB NOT NULL DEFAULT x'';
