@@ -46,8 +46,10 @@ func (k *Check) Take(l Line, stored []byte) *Fault {
 	case l.No == k.At.No+1:
 	case l.No > k.At.No:
 		return k.fault(k.At.No+1, Missing, fmt.Sprintf("line %d is missing: line %d is followed by %d", k.At.No+1, k.At.No, l.No))
+	case l.No < 1:
+		return k.fault(l.No, Inserted, fmt.Sprintf("line %d was put in: a trail begins with line 1", l.No))
 	default:
-		return k.fault(l.No, Reordered, fmt.Sprintf("line %d stands behind line %d", l.No, k.At.No))
+		return k.fault(k.At.No+1, Reordered, fmt.Sprintf("line %d is not in its place: line %d stands there", k.At.No+1, l.No))
 	}
 	next := k.At.Chain.Next(l)
 	if string(stored) != string(next[:]) {
@@ -80,7 +82,11 @@ func (k *Check) End(last Point) *Fault {
 	case k.At.No < last.No:
 		return k.fault(k.At.No+1, Missing, fmt.Sprintf("line %d is missing: the trail ends with line %d and went on to %d", k.At.No+1, k.At.No, last.No))
 	case len(k.Wants) > 0:
-		return k.fault(0, Missing, fmt.Sprintf("the chain value %s does not occur: the line it was noted after was taken out, or what stands here was made anew since", k.Wants[0]))
+		why := "the line it was noted after was taken out, or what stands here was made anew since"
+		if k.trail != "" {
+			why += ", or it was noted after a line that is not in this export"
+		}
+		return k.fault(0, Missing, fmt.Sprintf("the chain value %s does not occur: %s", k.Wants[0], why))
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // audit writes a line of the audit trail, with its chain value. No card number
-// gets into the trail: an export shows its lines as they were hashed.
+// gets into the trail, and nothing that is no UTF-8: an export shows its lines as
+// they were hashed.
 //
 // It moves the end of the chain before the job is over; the writer takes that back
 // where the job fails.
@@ -22,7 +23,7 @@ func (t *tx) audit(at int64, who, what, subject, detail string) error {
 	if err != nil {
 		return err
 	}
-	l := audit.Line{No: v.(int64) + 1, At: at, Who: card.Mask(who), What: what, Subject: card.Mask(subject), Detail: card.Mask(detail)}
+	l := audit.Line{No: v.(int64) + 1, At: at, Who: card.Text([]byte(who)), What: card.Text([]byte(what)), Subject: card.Text([]byte(subject)), Detail: card.Text([]byte(detail))}
 	next := t.w.rows.trail.Chain.Next(l)
 	if _, err := t.exec(`INSERT INTO audit (no, at, who, what, subject, detail, chain) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		l.No, l.At, l.Who, l.What, l.Subject, l.Detail, next[:]); err != nil {
@@ -50,8 +51,8 @@ func chainOld(t *tx) error {
 	for {
 		var lines []audit.Line
 		err := t.query(`SELECT no, at, who, what, subject, detail FROM audit WHERE no > ? ORDER BY no LIMIT ?`, func(row []driver.Value) error {
-			lines = append(lines, audit.Line{No: row[0].(int64), At: row[1].(int64), Who: card.Mask(row[2].(string)), What: row[3].(string),
-				Subject: card.Mask(row[4].(string)), Detail: card.Mask(row[5].(string))})
+			lines = append(lines, audit.Line{No: row[0].(int64), At: row[1].(int64), Who: card.Text([]byte(row[2].(string))), What: row[3].(string),
+				Subject: card.Text([]byte(row[4].(string))), Detail: card.Text([]byte(row[5].(string)))})
 			return nil
 		}, at.No, most)
 		if err != nil || len(lines) == 0 {

@@ -86,7 +86,7 @@ func TestAnAlteredTrailIsFound(t *testing.T) {
 		{"all gone", []string{`DELETE FROM audit`}, 1, audit.Missing},
 		{"a line gone and the others moved up", []string{`DELETE FROM audit WHERE no = 5`, `UPDATE audit SET no = no - 1 WHERE no > 5`}, 5, audit.Altered},
 		{"two lines swapped", []string{`UPDATE audit SET no = -4 WHERE no = 4`, `UPDATE audit SET no = 4 WHERE no = 6`, `UPDATE audit SET no = 6 WHERE no = -4`}, 4, audit.Altered},
-		{"a line put before the first", []string{`INSERT INTO audit VALUES (0, 1, 'x', 'x', 'x', 'x', x'')`}, 0, audit.Reordered},
+		{"a line put before the first", []string{`INSERT INTO audit VALUES (0, 1, 'x', 'x', 'x', 'x', x'')`}, 0, audit.Inserted},
 		{"a line put behind the last", []string{`INSERT INTO audit VALUES (10, 1, 'x', 'x', 'x', 'x', x'')`}, 10, audit.Altered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
