@@ -31,6 +31,8 @@ var opened = map[string][]sale.Scope{
 	"GET /api/v1/quarantine/{id}": {sale.ScopeRead},
 	"GET /api/v1/keys":            {sale.ScopeRead},
 	"GET /api/v1/audit":           {sale.ScopeRead},
+	"GET /api/v1/export":          {sale.ScopeRead},
+	"GET /api/v1/verify":          {sale.ScopeRead},
 
 	"POST /api/v1/devices":           {sale.ScopeProvision},
 	"PUT /api/v1/devices/{id}/key":   {sale.ScopeProvision},

@@ -34,6 +34,9 @@ type memory struct {
 
 	code      string // claims the page
 	audited   []AuditFilter
+	exported  []Period
+	exporter  string
+	breaksOff bool
 	requested []string
 	broken    error
 

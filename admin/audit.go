@@ -65,12 +65,8 @@ func auditFilter(r *http.Request) (AuditFilter, *Refusal) {
 	q := r.URL.Query()
 	f := AuditFilter{Who: q.Get("who"), What: q.Get("what"), Subject: q.Get("subject")}
 	for name, into := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		if text := q.Get(name); text != "" {
-			t, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return f, invalid(name+" is no time", "Write it as in 2026-11-22T08:00:00Z.")
-			}
-			*into = t
+		if refusal := instant(q, name, into); refusal != nil {
+			return f, refusal
 		}
 	}
 	if text := q.Get("before"); text != "" {

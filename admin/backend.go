@@ -30,6 +30,7 @@ type Backend interface {
 	TokenKeeper
 	PeopleKeeper
 	Auditing
+	Accounts
 	Physician
 	Supporter
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)

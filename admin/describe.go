@@ -71,6 +71,9 @@ var (
 	askSale      = param{"sale_id", "Only this sale.", object{"type": "string"}}
 	askSaleState = param{"state", "Only sales in this state.", object{"type": "string", "enum": SaleStates}}
 	askItemState = param{"state", "open is what waits for a person, and what is meant without it.", object{"type": "string", "enum": QuarantineStates}}
+	askFrom      = param{"from", "Not before this time.", object{"type": "string", "format": "date-time"}}
+	askTo        = param{"to", "Before this time.", object{"type": "string", "format": "date-time"}}
+	askHead      = param{"head", "A chain value that was noted before and must occur; may stand several times.", object{"type": "array", "maxItems": mostHeads, "items": object{"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}}}
 	askLimit     = param{"limit", "How many at most.", object{"type": "integer", "minimum": 1, "maximum": maxLimit}}
 )
 
@@ -79,8 +82,8 @@ var auditParams = []param{
 	{"who", "Only what this one did, as in person:anna.", object{"type": "string"}},
 	{"what", "Only this, as in device added.", object{"type": "string"}},
 	{"subject", "Only of this device, register, person or item.", object{"type": "string"}},
-	{"from", "Not before this time.", object{"type": "string", "format": "date-time"}},
-	{"to", "Before this time.", object{"type": "string", "format": "date-time"}},
+	askFrom,
+	askTo,
 	{"before", "Only lines with a lower number: the next page.", object{"type": "integer", "minimum": 1}},
 	askLimit,
 }

@@ -42,6 +42,8 @@ import (
 //	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
 //	DELETE /api/v1/tokens/{id}         ends it
 //	GET    /api/v1/audit?who=&what=&subject=&from=&to=&before=&limit=   who changed what
+//	GET    /api/v1/export?from=&to=    a ZIP file for an auditor
+//	GET    /api/v1/verify?head=        checks the chain of the audit trail
 //	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
@@ -108,7 +110,9 @@ func (a api) routes() map[string]map[string]route {
 			http.MethodPost: {a.addToken, socketOnly, does("Makes a token; it is in this answer and in no later one.").takes(&NewToken{}, "name", "scope").gives(MadeToken{})}},
 		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly, does("Ends a token at once.")}},
 
-		"/audit": {http.MethodGet: {a.audit, withRead, does("Lists who changed what, the newest first.").with(auditParams...).gives([]AuditEntry{})}},
+		"/audit":  {http.MethodGet: {a.audit, withRead, does("Lists who changed what, the newest first.").with(auditParams...).gives([]AuditEntry{})}},
+		"/export": {http.MethodGet: {a.export, withRead, does("Gives an auditor's ZIP file of a period: sales, events, decisions, outages and the audit trail with its chain.").with(askFrom, askTo).givesFile(zipType)}},
+		"/verify": {http.MethodGet: {a.verify, withRead, does("Checks the chain of the whole audit trail, and names the first line that was altered.").with(askHead).gives(Verified{})}},
 
 		"/people": {http.MethodGet: {a.people, socketOnly, does("Lists those who may use the page.").gives([]Person{})},
 			http.MethodPost: {a.addPerson, socketOnly, does("Adds somebody; a PIN is made where no password is given, and is in this answer and in no later one.").takes(&personBody{}, "name", "role").gives(AddedPerson{})}},

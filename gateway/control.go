@@ -57,6 +57,7 @@ type control struct {
 	bundles   sync.Mutex  // the key that opens them is made once
 	lostKeys  atomic.Bool // a request for a key was lost, and is not over
 	deciding  sync.Mutex  // one decision about a message at a time
+	exporting sync.Mutex  // one export at a time
 
 	closing sync.Once
 	undos   []func() error

@@ -53,6 +53,7 @@ type DB struct {
 	log     *slog.Logger
 	now     func() time.Time
 	told    func(took time.Duration, changes int) // Options.Committed
+	reader  driver.Connector
 	read    *sql.DB
 	reads   statements
 	w       *writer
@@ -89,7 +90,8 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db.w = w
-	db.read = sql.OpenDB(wrap(connector{dsn: readerDSN(path)}))
+	db.reader = wrap(connector{dsn: readerDSN(path)})
+	db.read = sql.OpenDB(db.reader)
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(4)
 	db.reads.db = db.read

@@ -1,0 +1,182 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"edgegw/audit"
+	"edgegw/secret"
+)
+
+// Accounts are for an auditor.
+type Accounts interface {
+	// Export writes a ZIP file with what happened in a period (docs/export.md). What
+	// was written before an error is no whole one.
+	Export(ctx context.Context, p Period, by string, to io.Writer) error
+	// Verify checks the chain of the whole audit trail; heads are values that must
+	// occur in it.
+	Verify(ctx context.Context, heads []audit.Chain) (Verified, error)
+}
+
+// Period is a time; the zero From is the beginning, the zero To is now.
+type Period struct {
+	From time.Time // at or after
+	To   time.Time // before
+}
+
+// Verified says how the audit trail is.
+type Verified struct {
+	OK    bool         `json:"ok"`
+	Lines int64        `json:"lines"` // that fit, up to the first that does not
+	Head  audit.Point  `json:"head"`  // the last of them: its chain value is to be noted
+	Fault *audit.Fault `json:"fault,omitempty"`
+}
+
+// mostHeads bounds how many values may be asked for at once.
+const mostHeads = 16
+
+func (a api) export(w http.ResponseWriter, r *http.Request) {
+	p, f := period(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	out := &exportWriter{w: w}
+	err := a.b.Export(r.Context(), p, by(r), out)
+	switch {
+	case err == nil:
+	case !out.begun:
+		fail(w, err, secret.Text{})
+	default:
+		panic(http.ErrAbortHandler) // half of it is on its way: whoever asked must not take it for a whole one
+	}
+}
+
+func period(r *http.Request) (p Period, f *Refusal) {
+	if f := query(r, names(askFrom, askTo)...); f != nil {
+		return p, f
+	}
+	for name, into := range map[string]*time.Time{"from": &p.From, "to": &p.To} {
+		if f := instant(r.URL.Query(), name, into); f != nil {
+			return p, f
+		}
+	}
+	return p, nil
+}
+
+// instant reads a time of a query.
+func instant(q url.Values, name string, into *time.Time) *Refusal {
+	if text := q.Get(name); text != "" {
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return invalid(name+" is no time", "Write it as in 2026-11-22T08:00:00Z.")
+		}
+		*into = t
+	}
+	return nil
+}
+
+// exportLimit bounds how long whoever asked may take to read a piece of an export:
+// while it is made, the journal's log grows.
+const exportLimit = 30 * time.Second
+
+// exportWriter sends an export as it comes.
+type exportWriter struct {
+	w     http.ResponseWriter
+	begun bool
+}
+
+func (x *exportWriter) Write(b []byte) (int, error) {
+	if !x.begun {
+		x.begun = true
+		x.w.Header().Set("Content-Type", zipType)
+		x.w.Header().Set("Content-Disposition", `attachment; filename="edgegw-export.zip"`)
+		x.w.Header().Set("Cache-Control", "no-store")
+	}
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(exportLimit)) // a server's own limit is for a whole answer
+	return x.w.Write(b)
+}
+
+const zipType = "application/zip"
+
+func (a api) verify(w http.ResponseWriter, r *http.Request) {
+	heads, f := heads(r)
+	if f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	v, err := a.b.Verify(r.Context(), heads)
+	reply(w, v, err, secret.Text{})
+}
+
+// heads reads chain values; it is the one parameter that may stand several times.
+func heads(r *http.Request) (all []audit.Chain, f *Refusal) {
+	q := r.URL.Query()
+	texts := q["head"]
+	if len(texts) > 1 {
+		q["head"] = texts[:1]
+	}
+	once := *r
+	once.URL = &url.URL{RawQuery: q.Encode()}
+	if f := query(&once, askHead.name); f != nil {
+		return nil, f
+	}
+	if len(texts) > mostHeads {
+		return nil, invalid("there are too many chain values", fmt.Sprintf("Ask for %d at most.", mostHeads))
+	}
+	for _, text := range texts {
+		c, err := audit.ParseChain(text)
+		if err != nil {
+			return nil, invalid("head is no chain value", "It has 64 hexadecimal digits; an export and verify show it.")
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// Export has the gateway write one.
+func (c *Client) Export(ctx context.Context, p Period, by string, to io.Writer) error {
+	q := url.Values{}
+	for name, t := range map[string]time.Time{"from": p.From, "to": p.To} {
+		if !t.IsZero() {
+			q.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgegw"+Prefix+"/export?"+q.Encode(), nil)
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", err)
+	}
+	if by == "" {
+		by = LocalUser()
+	}
+	r.Header.Set(HeaderBy, ascii(by))
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", plain(err))
+	}
+	defer func() { _ = answer.Body.Close() }() // it was only read
+	if answer.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
+		if err != nil {
+			return fmt.Errorf("read the gateway's answer: %w", err)
+		}
+		return refused(answer.StatusCode, text)
+	}
+	if _, err := io.Copy(to, answer.Body); err != nil {
+		return fmt.Errorf("read the export: %w; the gateway's log says why it broke off", err)
+	}
+	return nil
+}
+
+// Verify has the gateway check its audit trail.
+func (c *Client) Verify(ctx context.Context, heads []audit.Chain) (out Verified, err error) {
+	q := url.Values{}
+	for _, h := range heads {
+		q.Add("head", h.String())
+	}
+	return out, c.do(ctx, http.MethodGet, "/verify?"+q.Encode(), nil, "", &out)
+}
