@@ -124,6 +124,10 @@ func (d *described) ask(want int, method, path, body string) []byte {
 		d.t.Errorf("%s %s answers %d, which is not described", method, template, want)
 	case status["$ref"] != nil:
 		d.matches("#/components/schemas/Refusal", text, false)
+	case answer.Header.Get("Content-Type") == "application/zip":
+		if status["content"].(map[string]any)["application/zip"] == nil || !bytes.HasPrefix(text, []byte("PK")) {
+			d.t.Errorf("%s %s answers a file that is not described", method, template)
+		}
 	case status["content"] == nil:
 		if len(text) > 0 {
 			d.t.Errorf("%s %s answers %s; nothing is described", method, template, text)
@@ -265,6 +269,11 @@ func (d *described) keys(s *testSite) {
 	}
 	d.ask(200, "GET", "/keys", "")
 	d.ask(200, "GET", "/audit", "")
+	d.ask(200, "GET", "/export?from=2026-11-01T00:00:00Z", "")
+	d.ask(400, "GET", "/export?from=yesterday", "")
+	d.ask(200, "GET", "/verify", "")
+	d.ask(200, "GET", "/verify?head="+strings.Repeat("7", 64), "")
+	d.ask(400, "GET", "/verify?head=7", "")
 	d.ask(200, "POST", "/recipient", "")
 	d.ask(200, "POST", "/recipient", `{"new":true}`)
 	d.ask(200, "POST", "/import", "device_id,register_id,kind\npump-05,reg_5,pump\npump-05!,reg_5,pump\n")

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,11 +122,7 @@ func rule(i *sale.Item) string {
 	return words
 }
 
-// keysIn finds what looks like an OpenFiskal key: it may stand in a message by
-// mistake, and is shown nowhere (CONTRACT.md promise 6).
-var keysIn = regexp.MustCompile(`(?i)ofk_[a-z]+_[a-z0-9_-]{8,}`)
-
 // masked gives bytes of others as text in which no key and no card number stands.
 func masked(b []byte) string {
-	return card.Text(keysIn.ReplaceAll(b, []byte(secret.Redacted)))
+	return card.Text(secret.WithoutKeys(b))
 }

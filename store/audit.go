@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"edgegw/card"
 	"edgegw/sale"
 )
 
@@ -20,7 +19,7 @@ func (db *DB) Audit(ctx context.Context, f sale.AuditFilter) (list []sale.AuditE
 	if !f.To.IsZero() {
 		to = millis(f.To)
 	}
-	subject := card.Mask(f.Subject) // as it was written
+	subject := shown(f.Subject) // as it was written
 	err = db.query(ctx, `SELECT no, at, who, what, subject, detail FROM audit
 		 WHERE no < ? AND at >= ? AND at < ? AND (? = '' OR who = ?) AND (? = '' OR what = ?) AND (? = '' OR subject = ?)
 		 ORDER BY no DESC LIMIT ?`,

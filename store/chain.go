@@ -8,11 +8,11 @@ import (
 
 	"edgegw/audit"
 	"edgegw/card"
+	"edgegw/secret"
 )
 
-// audit writes a line of the audit trail, with its chain value. No card number
-// gets into the trail, and nothing that is no UTF-8: an export shows its lines as
-// they were hashed.
+// audit writes a line of the audit trail, with its chain value. Its texts
+// are fit to be shown: an export shows them as they were hashed.
 //
 // It moves the end of the chain before the job is over; the writer takes that back
 // where the job fails.
@@ -23,7 +23,7 @@ func (t *tx) audit(at int64, who, what, subject, detail string) error {
 	if err != nil {
 		return err
 	}
-	l := audit.Line{No: v.(int64) + 1, At: at, Who: card.Text([]byte(who)), What: card.Text([]byte(what)), Subject: card.Text([]byte(subject)), Detail: card.Text([]byte(detail))}
+	l := audit.Line{No: v.(int64) + 1, At: at, Who: shown(who), What: shown(what), Subject: shown(subject), Detail: shown(detail)}
 	next := t.w.rows.trail.Chain.Next(l)
 	if _, err := t.exec(`INSERT INTO audit (no, at, who, what, subject, detail, chain) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		l.No, l.At, l.Who, l.What, l.Subject, l.Detail, next[:]); err != nil {
@@ -32,6 +32,9 @@ func (t *tx) audit(at int64, who, what, subject, detail string) error {
 	t.w.rows.trail = audit.Point{No: l.No, Chain: next}
 	return nil
 }
+
+// shown is a text of others without card numbers and keys, as UTF-8.
+func shown(text string) string { return card.Text(secret.WithoutKeys([]byte(text))) }
 
 // readTrail reads where the chain ends.
 func (c *cache) readTrail(t *tx) error {
@@ -43,16 +46,16 @@ func (c *cache) readTrail(t *tx) error {
 	})
 }
 
-// chainOld gives the lines that are there their values, and takes card numbers out
-// of them.
+// chainOld gives the lines that are there their values, and takes out of them
+// what is not to be shown.
 func chainOld(t *tx) error {
 	const most = 500 // rows read at a time
 	var at audit.Point
 	for {
 		var lines []audit.Line
 		err := t.query(`SELECT no, at, who, what, subject, detail FROM audit WHERE no > ? ORDER BY no LIMIT ?`, func(row []driver.Value) error {
-			lines = append(lines, audit.Line{No: row[0].(int64), At: row[1].(int64), Who: card.Text([]byte(row[2].(string))), What: row[3].(string),
-				Subject: card.Text([]byte(row[4].(string))), Detail: card.Text([]byte(row[5].(string)))})
+			lines = append(lines, audit.Line{No: row[0].(int64), At: row[1].(int64), Who: shown(row[2].(string)), What: shown(row[3].(string)),
+				Subject: shown(row[4].(string)), Detail: shown(row[5].(string))})
 			return nil
 		}, at.No, most)
 		if err != nil || len(lines) == 0 {
@@ -60,7 +63,7 @@ func chainOld(t *tx) error {
 		}
 		for _, l := range lines {
 			at = audit.Point{No: l.No, Chain: at.Chain.Next(l)}
-			if _, err := t.exec(`UPDATE audit SET who = ?, subject = ?, detail = ?, chain = ? WHERE no = ?`, l.Who, l.Subject, l.Detail, at.Chain[:], l.No); err != nil {
+			if _, err := t.exec(`UPDATE audit SET who = ?, what = ?, subject = ?, detail = ?, chain = ? WHERE no = ?`, l.Who, l.What, l.Subject, l.Detail, at.Chain[:], l.No); err != nil {
 				return err
 			}
 		}

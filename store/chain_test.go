@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -230,13 +231,50 @@ func TestAnOldTrailIsChained(t *testing.T) {
 	}
 	w.release()
 	db := openIn(t, dir)
-	note(t, db, "new", "also of 4111111111111111")
+	note(t, db, "new", "also of 4111111111111111 and ofk_reg_live_0123456789abcdef and \xff")
 	last, err := db.TrailEnd(t.Context())
 	if k, fault := judged(t, db, last); err != nil || fault != nil || k.Lines != old+1 {
 		t.Errorf("%+v, %v: %d lines", fault, err, k.Lines)
 	}
 	var cards int
-	if err := db.queryOne(t.Context(), `SELECT count(*) FROM audit WHERE subject LIKE '%1111 1%' OR detail LIKE '%411111%'`, nil, &cards); err != nil || cards != 0 {
+	if err := db.queryOne(t.Context(), `SELECT count(*) FROM audit WHERE subject LIKE '%1111 1%' OR detail LIKE '%411111%' OR detail LIKE '%0123456789%'`, nil, &cards); err != nil || cards != 0 {
 		t.Errorf("%d lines hold a card number, %v", cards, err)
+	}
+}
+
+// An export shows a trail as it is, and so its check names the same line.
+func TestAnAlteredTrailIsFoundInAnExport(t *testing.T) {
+	dir := t.TempDir()
+	db := openIn(t, dir)
+	for i := range 9 {
+		note(t, db, "thing", fmt.Sprint("detail ", i+1))
+	}
+	for _, c := range []struct {
+		change string
+		no     int64
+		kind   string
+	}{
+		{`UPDATE audit SET at = at`, 0, ""},
+		{`UPDATE audit SET detail = 'detail 9' WHERE no = 7`, 7, audit.Altered},
+		{`DELETE FROM audit WHERE no = 6`, 6, audit.Missing},
+		{`UPDATE audit SET chain = x'' WHERE no = 3`, 3, audit.Altered},
+	} {
+		outside(t, dir, c.change)
+		var out bytes.Buffer
+		x, err := audit.NewWriter(&out, audit.Manifest{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Snapshot(t.Context(), func(s *Snapshot) error {
+			span, err := s.Span(t.Context(), Period{instant(1), instant(1 << 60)})
+			return errors.Join(err, x.Trail(span, func(add func(audit.Line, []byte) error) error { return s.Lines(t.Context(), span, add) }))
+		})
+		if err = errors.Join(err, x.Close()); err != nil {
+			t.Fatal(err)
+		}
+		_, fault := audit.Verify(bytes.NewReader(out.Bytes()), int64(out.Len()), nil, nil)
+		if c.kind == "" && fault != nil || c.kind != "" && (fault == nil || fault.Kind != c.kind || fault.Record != c.no) {
+			t.Errorf("%s: %+v", c.change, fault)
+		}
 	}
 }
