@@ -28,6 +28,11 @@ edgegw explain pump-07/4711  # one sale, with its story`,
 	"audit": `edgegw audit
 edgegw audit --who person:anna --from 2026-11-22
 edgegw audit --subject pump-07 --json`,
+	"export": `edgegw export --from 2026-11-01 --to 2026-12-01 -o november.zip
+edgegw export -o all.zip --json`,
+	"verify": `edgegw verify november.zip     # needs no gateway and no site
+edgegw verify                  # the audit trail of this site
+edgegw verify --head 5f0c…     # …, and that it still has a value noted before`,
 	"device add": `edgegw device add pump-07 --register reg_01HXYZ --label 'Pump 7' --key-file key.txt
 edgegw device add charger-1 --kind charger --register reg_01HABC --key-stdin
 edgegw device add kiosk-1 --kind kiosk --register reg_01HDEF --cert --out /media/stick`,

@@ -50,6 +50,8 @@ var leakCommands = map[string][][]string{
 	"token list":          {{"token", "list"}, {"token", "list", "--json"}},
 	"token remove":        {{"token", "remove", "NOTTHERE"}},
 	"audit":               {{"audit"}, {"audit", "--json"}, {"audit", "--who", "gateway"}, {"audit", "--from", "yesterday"}},
+	"export":              {{"export", "-o", "/none/export.zip"}, {"export", "--from", "yesterday", "-o", "/none/export.zip"}},
+	"verify":              {{"verify"}, {"verify", "--json"}, {"verify", "/none.zip"}},
 	"person add":          {{"person", "add", "bert", "--role", "auditor", "--password-stdin"}, {"person", "add", "Bert", "--role", "owner"}},
 	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
 	"person remove":       {{"person", "remove", "nobody"}},
@@ -122,9 +124,10 @@ func (l *leakSite) ask() {
 		}
 	}
 	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
-		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/openapi.json"} {
+		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/audit", "/verify", "/openapi.json"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
+	l.unpack(func(into *bytes.Buffer) { get(socket, "http://edgegw"+admin.Prefix+"/export", into, 200) })
 	get(socket, "http://edgegw"+admin.Prefix+"/sales?"+l.keys["pump-05"]+"=1", &l.answers, 400)
 	l.bundle(socket)
 	get(socket, "http://edgegw/metrics", &l.metrics, 200)
@@ -138,26 +141,33 @@ func (l *leakSite) ask() {
 // bundle asks for a support bundle, and keeps what is in it.
 func (l *leakSite) bundle(socket *http.Client) {
 	l.t.Helper()
-	r, err := socket.Post("http://edgegw"+admin.Prefix+"/support-bundle", "", nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer r.Body.Close()
-	whole, err := io.ReadAll(r.Body)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	z, err := zip.NewReader(bytes.NewReader(whole), int64(len(whole)))
-	if err != nil || len(z.File) < 10 {
-		l.t.Fatalf("no bundle: %v", err)
-	}
-	for _, f := range z.File {
-		text, err := f.Open()
+	l.unpack(func(into *bytes.Buffer) {
+		r, err := socket.Post("http://edgegw"+admin.Prefix+"/support-bundle", "", nil)
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		if _, err := io.Copy(&l.answers, text); err != nil {
-			l.t.Error(err)
+		defer r.Body.Close()
+		if _, err := io.Copy(into, r.Body); err != nil {
+			l.t.Fatal(err)
+		}
+	})
+}
+
+// unpack adds the files of an archive to what is searched.
+func (l *leakSite) unpack(get func(*bytes.Buffer)) {
+	var archive bytes.Buffer
+	get(&archive)
+	z, err := zip.NewReader(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if _, err := io.Copy(&l.answers, r); err != nil {
+			l.t.Fatal(err)
 		}
 	}
 }

@@ -102,6 +102,8 @@ type commands struct {
 	Import        importCmd        `cmd:"" help:"Add devices and keys in bulk, from CSV or an encrypted bundle."`
 	Token         tokenCmd         `cmd:"" help:"Tokens for programs that use the API over a network: add, list, remove."`
 	Audit         auditCmd         `cmd:"" help:"Who changed what, the newest first."`
+	Export        exportCmd        `cmd:"" help:"A ZIP file for an auditor: sales, decisions, outages and the audit trail of a period."`
+	Verify        verifyCmd        `cmd:"" help:"Check an export, or the site's audit trail: names the first record that was altered."`
 	Person        personCmd        `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
 	Sales         salesCmd         `cmd:"" help:"List sales, the newest first."`
 	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
