@@ -45,15 +45,20 @@ func (a api) export(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	out := &exportWriter{w: w}
-	err := a.b.Export(r.Context(), p, by(r), out)
-	switch {
-	case err == nil:
-	case !out.begun:
+	if err := SendExport(w, r, a.b, p, by(r)); err != nil {
 		fail(w, err, secret.Text{})
-	default:
-		panic(http.ErrAbortHandler) // half of it is on its way: whoever asked must not take it for a whole one
 	}
+}
+
+// SendExport answers with an export. An error is given where nothing was sent yet;
+// later the connection ends: whoever asked must not take half of it for a whole one.
+func SendExport(w http.ResponseWriter, r *http.Request, b Accounts, p Period, by string) error {
+	out := &exportWriter{w: w}
+	err := b.Export(r.Context(), p, by, out)
+	if err != nil && out.begun {
+		panic(http.ErrAbortHandler)
+	}
+	return err
 }
 
 func period(r *http.Request) (p Period, f *Refusal) {

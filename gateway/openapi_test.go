@@ -339,7 +339,7 @@ func TestTheExamplesOfTheAPI(t *testing.T) {
 	for _, block := range strings.Split(string(text), "```sh\n")[1:] {
 		block, _, _ = strings.Cut(block, "```")
 		c := exec.CommandContext(t.Context(), "bash", "-euc", block)
-		c.Env = env
+		c.Env, c.Dir = env, t.TempDir()
 		out, err := c.CombinedOutput()
 		if err != nil {
 			t.Errorf("%v:\n%s\n%s", err, block, out)

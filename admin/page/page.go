@@ -109,6 +109,7 @@ func (s *Site) routes() map[string]route {
 		"GET /audit":                   {reader, s.audit},
 		"GET /support":                 {worker, s.support},
 		"POST /support/bundle":         {worker, s.supportBundle},
+		"GET /export":                  {reader, s.export},
 		"GET /people":                  {owner, s.people},
 		"POST /people/add":             {owner, s.addPerson},
 		"POST /people/remove":          {owner, s.removePerson},

@@ -32,6 +32,9 @@ type memory struct {
 	mu      sync.Mutex
 	changes []string
 
+	exported admin.Period
+	exporter string
+
 	uplink, queue string // "" is up, and blocked
 	broken        error  // the making of a bundle
 }
@@ -379,7 +382,7 @@ func TestEveryPage(t *testing.T) {
 		method, all := paths(pattern)
 		for _, path := range all {
 			for _, role := range []sale.Role{"", sale.RoleOwner, sale.RoleTechnician, sale.RoleAuditor} {
-				if method != http.MethodGet || path == "/live" || path == "/site-ca.pem" {
+				if method != http.MethodGet || path == "/live" || path == "/site-ca.pem" || path == "/export" {
 					continue
 				}
 				for _, l := range langs {

@@ -173,6 +173,8 @@ var inGerman = map[string]string{
 	"Sales that waited": "Verkäufe, die warteten", "all delivered": "alle zugestellt", "What holds": "Was gilt", "Nothing stands against it.": "Nichts spricht dagegen.",
 
 	"Audit trail": "Prüfspur", "Who": "Wer", "What it was done to": "Woran es getan wurde", "There is no such line.": "Eine solche Zeile gibt es nicht.", "Older ones": "Ältere",
+	"For an auditor": "Für eine Prüfung", "A ZIP file with sales, decisions, outages and the audit trail. Without days it has everything.": "Eine ZIP-Datei mit Verkäufen, Entscheidungen, Ausfällen und der Prüfspur. Ohne Tage enthält sie alles.",
+	"First day": "Erster Tag", "Last day": "Letzter Tag", "Download an export": "Export herunterladen", "That is no day.": "Das ist kein Tag.", "Write it as in 2026-11-22.": "Schreiben Sie ihn wie in 2026-11-22.",
 
 	"Device":             "Gerät",
 	"State":              "Zustand",

@@ -1,0 +1,27 @@
+package page
+
+import (
+	"time"
+
+	"edgegw/admin"
+)
+
+// export sends an auditor's file; days are those of the box, the last one included.
+func (s *Site) export(v *visit) error {
+	var p admin.Period
+	for name, into := range map[string]*time.Time{"from": &p.From, "to": &p.To} {
+		text := v.r.URL.Query().Get(name)
+		if text == "" {
+			continue
+		}
+		day, err := time.ParseInLocation(time.DateOnly, text, time.Local)
+		if err != nil {
+			return &admin.Refusal{Code: "invalid", Message: v.t("That is no day."), Remedy: v.t("Write it as in 2026-11-22.")}
+		}
+		*into = day
+	}
+	if !p.To.IsZero() {
+		p.To = p.To.AddDate(0, 0, 1)
+	}
+	return admin.SendExport(v.w, v.r, s.Backend, p, v.by())
+}
