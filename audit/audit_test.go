@@ -28,7 +28,7 @@ func trail(from Point, n int) (lines []Line, chain []Chain) {
 }
 
 // sample is a small export.
-func sample(t *testing.T) []byte {
+func sample(t testing.TB) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	when := time.UnixMilli(1_764_000_000_123)
@@ -74,7 +74,7 @@ type file struct {
 	text []byte
 }
 
-func unpack(t *testing.T, archive []byte) (all []file) {
+func unpack(t testing.TB, archive []byte) (all []file) {
 	t.Helper()
 	z, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
@@ -94,7 +94,7 @@ func unpack(t *testing.T, archive []byte) (all []file) {
 	return all
 }
 
-func pack(t *testing.T, all []file) []byte {
+func pack(t testing.TB, all []file) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)

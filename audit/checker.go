@@ -98,7 +98,7 @@ func (k *tableChecker) name(record []byte) string {
 		if d.Decode(&cells) != nil {
 			return ""
 		}
-		for _, c := range k.m.Columns[:min(k.m.Key, len(k.m.Columns))] {
+		for _, c := range k.m.Columns[:k.m.Key] {
 			words = append(words, fmt.Sprint(cells[c]))
 		}
 		return strings.Join(words, "/")

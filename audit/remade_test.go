@@ -158,3 +158,21 @@ func TestOneForm(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is in a file that somebody hands over, a check of it ends, and what it
+// calls whole says what it was.
+func FuzzVerify(f *testing.F) {
+	for i, one := range unpack(f, sample(f)) {
+		f.Add(uint8(i), one.text)
+	}
+	f.Add(uint8(6), []byte(`{"format":"edgegw-export/1","files":[{"name":"sales.jsonl","columns":[],"key":-1}]}`))
+	f.Fuzz(func(t *testing.T, which uint8, text []byte) {
+		all := unpack(t, sample(t))
+		i := int(which) % len(all)
+		same := bytes.Equal(all[i].text, text)
+		all[i].text = text
+		if _, fault := verify(pack(t, all)); (fault == nil) != same {
+			t.Errorf("%s: %+v", all[i].name, fault)
+		}
+	})
+}

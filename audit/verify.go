@@ -76,6 +76,9 @@ func (v *verifier) look(z *zip.Reader, manifest []byte) *Fault {
 	m := &v.report.Manifest
 	known := map[string]bool{readmeFile: true, manifestFile: true, sumsFile: true}
 	for i := range m.Files {
+		if m.Files[i].Key < 0 || m.Files[i].Key > len(m.Files[i].Columns) || known[m.Files[i].Name] {
+			return whole(manifestFile, Altered, "was altered")
+		}
 		known[m.Files[i].Name] = true
 		if f := v.file(&m.Files[i]); f != nil {
 			return f
