@@ -56,6 +56,7 @@ var opened = map[string][]sale.Scope{
 	"POST /api/v1/registers/{register}/key/rotate": nil,
 	"PUT /api/v1/platform-key":                     nil,
 	"DELETE /api/v1/platform-key":                  nil,
+	"POST /api/v1/backup":                          nil,
 	"POST /api/v1/recipient":                       nil,
 	"POST /api/v1/support-bundle":                  nil,
 	"POST /api/v1/quarantine/{id}/retry":           nil,

@@ -33,6 +33,7 @@ type Backend interface {
 	Accounts
 	Physician
 	Supporter
+	BackupMaker
 	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.

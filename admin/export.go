@@ -45,20 +45,10 @@ func (a api) export(w http.ResponseWriter, r *http.Request) {
 		fail(w, f, secret.Text{})
 		return
 	}
-	if err := SendExport(w, r, a.b, p, by(r)); err != nil {
+	err := SendFile(w, "edgegw-export.zip", ExportType, func(to io.Writer) error { return a.b.Export(r.Context(), p, by(r), to) })
+	if err != nil {
 		fail(w, err, secret.Text{})
 	}
-}
-
-// SendExport answers with an export. An error is given where nothing was sent yet;
-// later the connection ends: whoever asked must not take half of it for a whole one.
-func SendExport(w http.ResponseWriter, r *http.Request, b Accounts, p Period, by string) error {
-	out := &exportWriter{w: w}
-	err := b.Export(r.Context(), p, by, out)
-	if err != nil && out.begun {
-		panic(http.ErrAbortHandler)
-	}
-	return err
 }
 
 func period(r *http.Request) (p Period, f *Refusal) {
@@ -85,28 +75,8 @@ func instant(q url.Values, name string, into *time.Time) *Refusal {
 	return nil
 }
 
-// exportLimit bounds how long whoever asked may take to read a piece of an export:
-// while it is made, the journal's log grows.
-const exportLimit = 30 * time.Second
-
-// exportWriter sends an export as it comes.
-type exportWriter struct {
-	w     http.ResponseWriter
-	begun bool
-}
-
-func (x *exportWriter) Write(b []byte) (int, error) {
-	if !x.begun {
-		x.begun = true
-		x.w.Header().Set("Content-Type", zipType)
-		x.w.Header().Set("Content-Disposition", `attachment; filename="edgegw-export.zip"`)
-		x.w.Header().Set("Cache-Control", "no-store")
-	}
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(exportLimit)) // a server's own limit is for a whole answer
-	return x.w.Write(b)
-}
-
-const zipType = "application/zip"
+// ExportType is the media type of an export.
+const ExportType = "application/zip"
 
 func (a api) verify(w http.ResponseWriter, r *http.Request) {
 	heads, f := heads(r)
@@ -151,30 +121,7 @@ func (c *Client) Export(ctx context.Context, p Period, by string, to io.Writer) 
 			q.Set(name, t.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgegw"+Prefix+"/export?"+q.Encode(), nil)
-	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", err)
-	}
-	if by == "" {
-		by = LocalUser()
-	}
-	r.Header.Set(HeaderBy, ascii(by))
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", plain(err))
-	}
-	defer func() { _ = answer.Body.Close() }() // it was only read
-	if answer.StatusCode != http.StatusOK {
-		text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
-		if err != nil {
-			return fmt.Errorf("read the gateway's answer: %w", err)
-		}
-		return refused(answer.StatusCode, text)
-	}
-	if _, err := io.Copy(to, answer.Body); err != nil {
-		return fmt.Errorf("read the export: %w; the gateway's log says why it broke off", err)
-	}
-	return nil
+	return c.file(ctx, http.MethodGet, "/export?"+q.Encode(), nil, ExportType, to, by)
 }
 
 // Verify has the gateway check its audit trail.

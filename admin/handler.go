@@ -38,6 +38,7 @@ import (
 //	GET    /api/v1/quarantine/{id}     what was reported, sent and answered, and what may be decided
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
 //	GET    /api/v1/doctor?version=     each check with what was found and what to do; version is the asking program's
+//	POST   /api/v1/backup              {"passphrase"}: the data, sealed
 //	POST   /api/v1/support-bundle      a ZIP of all that is known of the site, without secrets
 //	GET    /api/v1/tokens              POST {"name","scope","expires_seconds"}: makes one, shown this once
 //	DELETE /api/v1/tokens/{id}         ends it
@@ -98,6 +99,7 @@ func (a api) routes() map[string]map[string]route {
 		"/sales":     {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
 		"/doctor":    {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
 
+		"/backup":         {http.MethodPost: {a.backup, socketOnly, does("Gives the site's data, sealed with a passphrase, while sales come in.").takes(&backupBody{}, "passphrase").givesFile(BackupType)}},
 		"/support-bundle": {http.MethodPost: {a.supportBundle, socketOnly, does("Makes a ZIP, of less than 10 MB, of all that is known of the site and is no secret; manifest.json in it says what there is.").givesFile(BundleType)}},
 
 		"/quarantine":              {http.MethodGet: {a.quarantine, withRead, does("Lists what waits for a person's decision, or waited.").with(askItemState, askDevice, askSale, askLimit).gives([]QuarantineItem{})}},
@@ -111,7 +113,7 @@ func (a api) routes() map[string]map[string]route {
 		"/tokens/{token}": {http.MethodDelete: {a.removeToken, socketOnly, does("Ends a token at once.")}},
 
 		"/audit":  {http.MethodGet: {a.audit, withRead, does("Lists who changed what, the newest first.").with(auditParams...).gives([]AuditEntry{})}},
-		"/export": {http.MethodGet: {a.export, withRead, does("Gives an auditor's ZIP file of a period: sales, events, decisions, outages and the audit trail with its chain.").with(askFrom, askTo).givesFile(zipType)}},
+		"/export": {http.MethodGet: {a.export, withRead, does("Gives an auditor's ZIP file of a period: sales, events, decisions, outages and the audit trail with its chain.").with(askFrom, askTo).givesFile(ExportType)}},
 		"/verify": {http.MethodGet: {a.verify, withRead, does("Checks the chain of the whole audit trail, and names the first line that was altered.").with(askHead).gives(Verified{})}},
 
 		"/people": {http.MethodGet: {a.people, socketOnly, does("Lists those who may use the page.").gives([]Person{})},

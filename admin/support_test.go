@@ -42,7 +42,7 @@ func TestTheBundleOverTheSocket(t *testing.T) {
 		t.Errorf("an error before the first byte: %v", err)
 	}
 	m.broken = errors.New("on the way")
-	if err := c.SupportBundle(t.Context(), io.Discard, ""); err == nil || !strings.Contains(err.Error(), "read the support bundle") {
+	if err := c.SupportBundle(t.Context(), io.Discard, ""); err == nil || !strings.Contains(err.Error(), "it broke off") {
 		t.Errorf("an error on the way: %v", err)
 	}
 	old := httptest.NewRecorder()

@@ -18,7 +18,7 @@ type inWords struct {
 var seenTo = map[string]string{
 	"sale_quarantined": "/quarantine", "queue_blocked": "/quarantine", "messages_refused": "/quarantine",
 	"card_data": "/devices/", "seq_gap": "/devices/", "device_fight": "/devices/",
-	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "key_request_lost": "/devices",
+	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "restored_unread": "/quarantine", "key_request_lost": "/devices",
 }
 
 // condition puts a condition into the language of the page.
@@ -62,6 +62,8 @@ var conditionsInGerman = map[string][2]string{
 	"books_unbalanced":     {"Die Bücher gehen nicht auf", "Heben Sie eine Kopie des Datenverzeichnisses auf und rufen Sie den Support."},
 	"data_volatile":        {"Ein Neustart löscht die Daten", "Legen Sie data_dir auf dauerhaften Speicher."},
 	"kek_missing":          {"Der Schlüssel-Schlüssel fehlt: Nichts kann gesendet werden", "Geben Sie ihn in vault.kek_file oder vault.kek zurück. Verkäufe werden weiter angenommen."},
+	"restored":             {"Die Daten stammen aus einer Sicherung, OpenFiskal ist noch nicht befragt", "Nichts: Vor dem ersten Senden wird zurückgelesen, was seither gesendet wurde, sobald Leitung und Schlüssel es erlauben."},
+	"restored_unread":      {"Die Daten stammen aus einer Sicherung, und OpenFiskal sagt nicht, was seither gesendet wurde", "Entscheiden Sie über die Verkäufe, die in der Sicherung warteten. Vergleichen Sie sie mit der Liste von OpenFiskal."},
 	"kek_previous":         {"Der vorige Schlüssel-Schlüssel kann nicht gelesen werden", "Geben Sie die Datei frei (Modus 0600) und starten Sie neu, oder nehmen Sie die Einstellung heraus, wenn nichts mehr damit versiegelt ist."},
 	"platform_key_kept":    {"Auf diesem Gerät liegt ein Plattform-Schlüssel, den der Standort nicht benutzt", "Entfernen Sie ihn: edgegw key set --platform --forget."},
 	"topology_server_side": {"Ein Plattform-Schlüssel auf diesem Gerät öffnet alle Kassen der Organisation", "openfiskal.topology: device_direct, wenn ein gestohlenes Gerät nicht mehr öffnen soll als seine eigenen Kassen."},

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"io"
 	"time"
 
 	"edgegw/admin"
@@ -23,5 +24,5 @@ func (s *Site) export(v *visit) error {
 	if !p.To.IsZero() {
 		p.To = p.To.AddDate(0, 0, 1)
 	}
-	return admin.SendExport(v.w, v.r, s.Backend, p, v.by())
+	return admin.SendFile(v.w, "edgegw-export.zip", admin.ExportType, func(to io.Writer) error { return s.Backend.Export(v.r.Context(), p, v.by(), to) })
 }

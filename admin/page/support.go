@@ -17,7 +17,7 @@ func (s *Site) supportBundle(v *visit) error {
 	if err != nil {
 		st.Site = "" // that is when it is needed most
 	}
-	return admin.SendBundle(v.w, admin.BundleName(st.Site, s.Now()), func(to io.Writer) error {
+	return admin.SendFile(v.w, admin.BundleName(st.Site, s.Now()), admin.BundleType, func(to io.Writer) error {
 		return s.Backend.SupportBundle(v.r.Context(), to, v.by())
 	})
 }

@@ -10,6 +10,10 @@ import (
 // finds a command without one.
 var examples = map[string]string{
 	"doctor": "edgegw doctor\nedgegw doctor --json",
+	"backup": `edgegw backup -o /media/stick/station-12.backup
+edgegw backup --passphrase-file /run/secrets/backup   # without anybody, each night`,
+	"restore": `edgegw restore /media/stick/station-12.backup
+edgegw restore station-12.backup --check              # only look whether it is whole`,
 	"support-bundle": `edgegw support-bundle
 edgegw support-bundle -o /media/stick/bundle.zip
 edgegw support-bundle --json`,

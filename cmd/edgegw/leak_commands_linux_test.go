@@ -29,6 +29,8 @@ var leakCommands = map[string][][]string{
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
 	"doctor":             {{"doctor"}, {"doctor", "--json"}},
+	"backup":             {{"backup", "-o", "/none/site.backup", "--passphrase-file", "/none/passphrase"}},
+	"restore":            {{"restore", "/none/site.backup", "--passphrase-file", "/none/passphrase"}},
 	"support-bundle":     {}, // it writes a file: see bundle
 	"device add":         {{"device", "add", "pump-01", "--register", "reg_9", "--key-stdin"}},
 	"device list":        {{"device", "list"}, {"device", "list", "--json"}, {"device", "list", "--for-rotation"}},

@@ -104,6 +104,8 @@ type commands struct {
 	Audit         auditCmd         `cmd:"" help:"Who changed what, the newest first."`
 	Export        exportCmd        `cmd:"" help:"A ZIP file for an auditor: sales, decisions, outages and the audit trail of a period."`
 	Verify        verifyCmd        `cmd:"" help:"Check an export, or the site's audit trail: names the first record that was altered."`
+	Backup        backupCmd        `cmd:"" help:"Write the site's data into one file, sealed with a passphrase, while sales come in."`
+	Restore       restoreCmd       `cmd:"" help:"Put a backup back where no gateway runs. What was sent since is read back, and not sent again."`
 	Person        personCmd        `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
 	Sales         salesCmd         `cmd:"" help:"List sales, the newest first."`
 	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"edgegw/admin"
+	"edgegw/backup"
+	"edgegw/gateway"
+	"edgegw/secret"
+)
+
+// passphraseSource is where the passphrase of a backup comes from: a file, a pipe,
+// or somebody who types it where nobody sees it.
+type passphraseSource struct {
+	PassphraseFile  string `placeholder:"FILE" xor:"passphrase" help:"File that holds the passphrase."`
+	PassphraseStdin bool   `xor:"passphrase" help:"Read the passphrase from standard input."`
+}
+
+func (p passphraseSource) read(a *app, twice bool) (secret.Text, error) {
+	var raw []byte
+	var err error
+	switch {
+	case p.PassphraseFile != "":
+		raw, err = readKeyFile(p.PassphraseFile)
+	case p.PassphraseStdin && !a.inTerminal:
+		raw, err = io.ReadAll(io.LimitReader(a.in, longestKey+1))
+	case a.inTerminal:
+		raw, err = typedPassphrase(a, twice)
+	default:
+		return secret.Text{}, usage("where is the passphrase? Give --passphrase-file FILE or --passphrase-stdin")
+	}
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("read the passphrase: %w", err)
+	}
+	raw = bytes.TrimRight(raw, "\r\n")
+	if len(raw) == 0 || len(raw) > longestKey || bytes.ContainsAny(raw, "\r\n\x00") {
+		return secret.Text{}, fmt.Errorf("read the passphrase: there must be one line with the passphrase and nothing else")
+	}
+	return secret.New(raw), nil
+}
+
+func typedPassphrase(a *app, twice bool) ([]byte, error) {
+	ask := func(what string) ([]byte, error) {
+		fmt.Fprint(a.err, what)
+		defer fmt.Fprintln(a.err)
+		return term.ReadPassword(int(os.Stdin.Fd()))
+	}
+	one, err := ask("Passphrase of the backup (it is not shown): ")
+	if err != nil || !twice {
+		return one, err
+	}
+	two, err := ask("The same again: ")
+	if err == nil && !bytes.Equal(one, two) {
+		err = errors.New("the two differ; nothing was done")
+	}
+	clear(two)
+	return one, err
+}
+
+type backupCmd struct {
+	Output string `short:"o" placeholder:"FILE" help:"Where to write it (default: edgegw-SITE-TIME.backup here). An existing file is not overwritten."`
+	passphraseSource
+	JSON bool `help:"Print JSON."`
+}
+
+// madeBackup says what was written.
+type madeBackup struct {
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+	backup.Manifest
+}
+
+// Run writes a backup while sales come in, and reads it again: what is kept
+// elsewhere was whole here.
+func (c *backupCmd) Run(a *app) error {
+	conf, err := a.load()
+	if err != nil {
+		return err
+	}
+	passphrase, err := c.read(a, true)
+	if err != nil {
+		return err
+	}
+	path := c.Output
+	if path == "" {
+		path = admin.BackupName(conf.Site.Name, time.Now())
+	}
+	path = absolute(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists already, and is not overwritten; give another name with -o", path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	made, err := c.make(a, f, passphrase)
+	if closed := f.Close(); err == nil && closed != nil {
+		err = fmt.Errorf("write the backup: %w", closed)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(path)) // half a backup is none
+	}
+	if c.JSON {
+		return a.printJSON(made)
+	}
+	a.say(fmt.Sprintf("%s: %d bytes, read again and whole.", made.File, made.Bytes))
+	a.tellBackup(made.Manifest)
+	a.say("Without the passphrase nobody can open it, you neither. Keep both off this box, and apart.")
+	return nil
+}
+
+func (c *backupCmd) make(a *app, f *os.File, passphrase secret.Text) (made madeBackup, err error) {
+	far := a.progress("backup", "byte", 0)
+	err = a.with(false, func(b admin.Backend) error {
+		return b.Backup(a.ctx, passphrase, &counted{w: f, far: far}, admin.LocalUser())
+	})
+	if err == nil {
+		err = f.Sync()
+	}
+	far.end()
+	if err != nil {
+		return made, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return made, err
+	}
+	made.File, made.Bytes = f.Name(), info.Size()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return made, err
+	}
+	made.Manifest, err = readAgain(a, f, info.Size(), passphrase)
+	return made, err
+}
+
+func readAgain(a *app, f io.Reader, size int64, passphrase secret.Text) (backup.Manifest, error) {
+	far := a.progress("verify", "byte", size)
+	defer far.end()
+	return gateway.VerifyBackup(&reading{ctx: a.ctx, r: f, far: far}, passphrase)
+}
+
+// reading tells how much was read, and ends with Ctrl-C.
+type reading struct {
+	ctx context.Context
+	r   io.Reader
+	far *progress
+	n   int64
+}
+
+func (c *reading) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	c.far.done(c.n)
+	return n, err
+}
+
+// tellBackup says what is inside.
+func (a *app) tellBackup(m backup.Manifest) {
+	a.say(fmt.Sprintf("It is of site %s, made %s by %s: %s, of which %s.", m.Site, a.when(m.MadeAt), m.MadeBy, count(m.Sales, "sale"), waited(m.Waiting)))
+	if m.KEK != "inside" {
+		a.say("The key-encryption key is not in it (" + m.KEK + "): without that one, every register key must be entered again.")
+	}
+}
+
+func waited(n int64) string {
+	if n == 1 {
+		return "1 waited to be sent"
+	}
+	return fmt.Sprintf("%d waited to be sent", n)
+}
+
+type restoreCmd struct {
+	File string `arg:"" help:"Backup that edgegw backup has made."`
+	passphraseSource
+	Check    bool `help:"Only read it whole, and say what is in it."`
+	SetAside bool `help:"Where there is data already: move it into a folder beside, and take the backup's place all the same."`
+	JSON     bool `help:"Print JSON."`
+}
+
+// Run puts a backup back where no gateway runs.
+func (c *restoreCmd) Run(a *app) error {
+	conf, err := a.load()
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		return fmt.Errorf("open the backup: %w", unreadable(c.File, err))
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open the backup: %w", err)
+	}
+	passphrase, err := c.read(a, false)
+	if err != nil {
+		return err
+	}
+	if c.Check {
+		m, err := readAgain(a, f, info.Size(), passphrase)
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return a.printJSON(madeBackup{absolute(c.File), info.Size(), m})
+		}
+		a.say("The backup is whole.")
+		a.tellBackup(m)
+		return nil
+	}
+	far := a.progress("restore", "byte", info.Size())
+	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	r, err := gateway.Restore(a.ctx, conf, gateway.Options{Log: log, Version: versionText()}, &reading{ctx: a.ctx, r: f, far: far}, passphrase, c.SetAside, admin.LocalUser())
+	far.end()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(r)
+	}
+	c.tell(a, conf.DataDir, r)
+	return nil
+}
+
+func (c *restoreCmd) tell(a *app, dir string, r gateway.Restored) {
+	a.say("The backup is in its place: " + dir)
+	a.tellBackup(r.Manifest)
+	if r.SetAside != "" {
+		a.say("What was there is in " + r.SetAside + ". Nothing of it is sent.")
+	}
+	a.say("Start the gateway. Before it sends anything on a register, it reads back from OpenFiskal what was sent since the backup: nothing goes there twice.")
+	a.say("What was changed since the backup is as it was: look at the devices, people and tokens that were removed or got new secrets since, and do it again.")
+}
