@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"edgegw/admin"
 	"edgegw/clock"
 	"edgegw/config"
@@ -53,6 +55,7 @@ type control struct {
 	tidy      *tidy
 	books     books
 	requests  requesting
+	doctors   singleflight.Group
 	backingUp sync.Mutex  // one at a time: each takes the room of the data
 	bundles   sync.Mutex  // the key that opens them is made once
 	lostKeys  atomic.Bool // a request for a key was lost, and is not over

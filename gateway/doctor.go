@@ -28,8 +28,15 @@ const (
 	doctorLimit = 25 * time.Second
 )
 
-// Doctor looks at everything that the site needs.
+// Doctor looks at everything that the site needs. Those who ask while it looks get
+// what it finds: the whole journal is read for it, and something is written.
 func (k *control) Doctor(ctx context.Context, asker string) ([]admin.Check, error) {
+	found, err, _ := k.doctors.Do(asker, func() (any, error) { return k.examine(context.WithoutCancel(ctx), asker) })
+	all, _ := found.([]admin.Check)
+	return all, err
+}
+
+func (k *control) examine(ctx context.Context, asker string) ([]admin.Check, error) {
 	ctx, cancel := context.WithTimeout(ctx, doctorLimit)
 	defer cancel()
 	f := doctor.Facts{Now: k.now(), Version: k.options.Version, Asker: asker, Running: k.running != nil, Replaced: k.running != nil && replacedOnDisk()}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -388,4 +389,30 @@ func tlsServer(t testing.TB, end time.Time) (url, caFile string) {
 	caFile = filepath.Join(t.TempDir(), "ca.pem")
 	must(t, os.WriteFile(caFile, cert, 0o600))
 	return "https://" + l.Addr().String() + "/v1", caFile
+}
+
+// Ten who ask at once cost one look.
+func TestOneLookForAllWhoAsk(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	defer s.off()
+	await(t, "the start, whose own commits are counted as well", func() bool { return strings.Contains(s.logs.String(), "the gateway runs") })
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	looks := map[*admin.Check]bool{}
+	for range 10 {
+		wg.Go(func() {
+			all, err := s.Doctor(t.Context(), "test")
+			if err != nil || len(all) < 25 {
+				t.Errorf("%d checks, %v", len(all), err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			looks[&all[0]] = true
+		})
+	}
+	wg.Wait()
+	if len(looks) > 5 {
+		t.Errorf("it looked %d times", len(looks))
+	}
 }

@@ -42,16 +42,17 @@ func parse(now func() time.Time) (map[lang]views, error) {
 
 func funcs(l lang, now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"t":       func(text string, args ...any) string { return l.text(text, args...) },
-		"count":   func(n any, one, many string) string { return l.count(number(n), one, many) },
-		"ago":     func(t time.Time) string { return l.ago(t, now()) },
-		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"clock":   l.clock,
-		"money":   l.money,
-		"word":    l.word,
-		"icon":    icon,
-		"inwords": l.condition,
-		"dict":    dict,
+		"t":          func(text string, args ...any) string { return l.text(text, args...) },
+		"count":      func(n any, one, many string) string { return l.count(number(n), one, many) },
+		"ago":        func(t time.Time) string { return l.ago(t, now()) },
+		"stamp":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock":      l.clock,
+		"money":      l.money,
+		"word":       l.word,
+		"checktitle": l.checkTitle,
+		"icon":       icon,
+		"inwords":    l.condition,
+		"dict":       dict,
 		// A file that the page itself holds: what is shown once is nowhere to be fetched.
 		"datafile": func(text string) template.URL {
 			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))
@@ -171,6 +172,7 @@ func (l lang) word(state string) string {
 var words = map[string]string{
 	"online": "online", "offline": "offline", "disabled": "disabled", "unknown": "unknown",
 	"active": "key in use", "unverified": "key not checked yet", "pending": "key waits for OpenFiskal", "refused": "key refused", "missing": "no key",
+	"ok": "all right", "skipped": "not looked at",
 	"waiting": "waiting", "confirmed": "confirmed", "quarantined": "in quarantine", "resolved": "decided by a person",
 	"idle": "up to date", "retrying": "tried again", "blocked": "blocked",
 	"up": "connected", "down": "no connection",
@@ -202,6 +204,7 @@ var icons = map[string]string{
 	"commission": `<path d="M9 4h6v3H9zM7 5H5v16h14V5h-2M8.5 13l2.5 2.5 4.5-5"/>`,
 	"doctor":     `<path d="M4 12h4l2-6 4 12 2-6h4"/>`,
 	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
+	"backup":     `<path d="M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6"/>`,
 	"support":    `<circle cx="12" cy="12" r="9"/><circle cx="12" cy="12" r="4"/><path d="m5.6 5.6 3.5 3.5M14.9 14.9l3.5 3.5M5.6 18.4l3.5-3.5M14.9 9.1l3.5-3.5"/>`,
 	"add":        `<path d="M12 5v14M5 12h14"/>`,
 }

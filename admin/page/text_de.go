@@ -157,6 +157,17 @@ var inGerman = map[string]string{
 	"Owners are made and removed on the box: edgegw person add NAME --role owner --password-stdin": "Eigentümer werden am Gerät selbst gemacht und entfernt: edgegw person add NAME --role owner --password-stdin",
 	"The PIN of %s": "Die PIN von %s", "It is shown this once. Write it down now.": "Sie wird nur dieses eine Mal gezeigt. Schreiben Sie sie jetzt auf.", "PIN": "PIN", "Role": "Rolle",
 
+	"Doctor": "Diagnose", "Look now": "Jetzt nachsehen", "Look again": "Noch einmal nachsehen", "Looked at": "Nachgesehen", "Nothing needs you.": "Nichts braucht Sie.",
+	"%d check failed": "%d Prüfung schlägt fehl", "%d checks failed": "%d Prüfungen schlagen fehl",
+	"It looks at everything that this site needs: the disk, the database, the clock, the way to OpenFiskal, keys, queues, the MQTT port with a real message, and certificates. It needs no internet and takes up to half a minute.": "Sie sieht nach allem, was dieser Standort braucht: Datenträger, Datenbank, Uhr, der Weg zu OpenFiskal, Schlüssel, Warteschlangen, der MQTT-Port mit einer echten Meldung, und Zertifikate. Sie braucht kein Internet und dauert bis zu einer halben Minute.",
+
+	"Backup": "Sicherung", "Make a backup": "Sicherung erstellen", "Last backup": "Letzte Sicherung", "Passphrase": "Passphrase", "The same again": "Noch einmal dieselbe",
+	"at least 12 characters, such as five words that belong to no sentence": "mindestens 12 Zeichen, etwa fünf Wörter, die keinen Satz ergeben",
+	"The two passphrases differ.": "Die beiden Passphrasen sind verschieden.", "Type it twice.": "Geben Sie sie zweimal ein.",
+	"One file with everything that this site is: sales, devices, people, sealed keys and the audit trail. Sales come in while it is made.":                      "Eine Datei mit allem, was dieser Standort ist: Verkäufe, Geräte, Leute, versiegelte Schlüssel und die Prüfspur. Währenddessen wird weiter verkauft.",
+	"It is sealed with the passphrase that you choose here. Without it nobody can open it, you neither. Keep both off this box, and apart.":                     "Sie wird mit der Passphrase versiegelt, die Sie hier wählen. Ohne sie kann niemand sie öffnen, auch Sie nicht. Bewahren Sie beide nicht auf diesem Gerät auf, und getrennt.",
+	"It is put back on a box where no gateway runs: edgegw restore FILE. What was sent since is read back from OpenFiskal and not sent again.": "Zurückgespielt wird sie auf einem Gerät, auf dem kein Gateway läuft: edgegw restore DATEI. Was seither gesendet wurde, wird von OpenFiskal zurückgelesen und nicht noch einmal gesendet.",
+
 	"Support bundle":        "Support-Paket",
 	"Make a support bundle": "Support-Paket erstellen",
 	"One file to send to whoever is to help: what the doctor finds, the state of the site, its settings, the last sales, the audit trail and the last lines of the log.":            "Eine Datei für den, der helfen soll: was die Diagnose findet, der Zustand des Standorts, seine Einstellungen, die letzten Verkäufe, die Prüfspur und die letzten Zeilen des Protokolls.",
@@ -221,7 +232,7 @@ var inGerman = map[string]string{
 	"waiting": "wartet", "confirmed": "bestätigt", "in quarantine": "in Quarantäne", "decided by a person": "von einem Menschen entschieden",
 	"up to date": "auf dem neuesten Stand", "tried again": "wird wieder versucht", "blocked": "blockiert",
 	"connected": "verbunden", "no connection": "keine Verbindung",
-	"signed": "signiert", "not signed": "nicht signiert",
+	"signed": "signiert", "not signed": "nicht signiert", "all right": "in Ordnung", "not looked at": "nicht nachgesehen",
 	"pump": "Zapfsäule", "charger": "Ladepunkt", "kiosk": "Kiosk",
 	"owner": "Eigentümer", "technician": "Techniker", "auditor": "Prüfer",
 	"try again": "noch einmal versuchen", "it is at OpenFiskal already": "er ist schon bei OpenFiskal", "give it up": "aufgeben",

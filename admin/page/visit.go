@@ -46,9 +46,11 @@ func (v view) Further() (all []entry) {
 	all = append(all, entry{"commission", "/commissioning", v.Lang.text("Commissioning")})
 	all = append(all, entry{"audit", "/audit", v.Lang.text("Audit trail")})
 	if v.May() {
+		all = append(all, entry{"doctor", "/doctor", v.Lang.text("Doctor")})
 		all = append(all, entry{"support", "/support", v.Lang.text("Support bundle")})
 	}
 	if v.Owner() {
+		all = append(all, entry{"backup", "/backup", v.Lang.text("Backup")})
 		all = append(all, entry{"people", "/people", v.Lang.text("People")})
 	}
 	return all
