@@ -518,11 +518,12 @@ func TestAWrongKeyBesideTheRightOneIsForgotten(t *testing.T) {
 	if text, there := s.condition("key_new_refused"); !there || !strings.Contains(text, "the one in use stays") {
 		t.Errorf("said: %q", text)
 	}
-	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepProbe, Action: sandbox.Answer, Status: 401, Times: 2}) // OpenFiskal refuses everything for a moment
+	id := s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepProbe, Action: sandbox.Answer, Status: 401}) // OpenFiskal refuses everything for a moment
 	s.verifyKeys(t.Context(), true)
 	if got := s.statesOf("reg_pump-01"); got != "2:refused 1:active" {
 		t.Errorf("while both are refused: %s", got)
 	}
+	s.sandbox.Remove(id)
 	s.verifyKeys(t.Context(), true)
 	if got := s.statesOf("reg_pump-01"); got != "1:active" {
 		t.Errorf("kept: %s", got)
