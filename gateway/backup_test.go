@@ -131,6 +131,29 @@ func TestYesterdaysBackupRewindsNothing(t *testing.T) {
 	}
 }
 
+// A register that came after the backup is read back as well when it is added again.
+func TestARegisterThatTheBackupDoesNotKnow(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	file := s.backedUp()
+	s.add("pump-02")
+	s.report("pump-02", whole("s1"))
+	s.confirmed(1)
+	s.off()
+	s.dir = t.TempDir()
+	s.flags["data_dir"] = s.dir
+	_, err := s.restore(file, false)
+	must(t, err)
+	s.on()
+	s.keyed("pump-02", "reg_pump-02", s.sandbox.Key("reg_pump-02"))
+	s.report("pump-02", whole("s1"), whole("s2"))
+	s.confirmed(2)
+	if n := len(s.sandbox.Operations("reg_pump-02")); n != 2 {
+		t.Errorf("OpenFiskal has %d sales, want 2", n)
+	}
+	s.off()
+}
+
 // A device that used a sale id again, for another sum, is no reason to lose either
 // sale, nor to send one as the other: a person decides. So it is where two devices
 // of a register count alike: each has its own.

@@ -238,6 +238,25 @@ func (l *leakSite) work() {
 	l.says("", "device", "remove", string(l.stranger)).want(t, 0)
 	l.provision()
 	l.pushed()
+	l.backUp()
+}
+
+// backUp makes a backup, and puts it back beside: what it leaves is searched as well.
+func (l *leakSite) backUp() {
+	phrase := rand.Text() // a constant would stand in the test itself
+	l.secrets.add("passphrase", []byte(phrase), 0)
+	file := filepath.Join(l.t.TempDir(), "site.backup")
+	l.says(phrase, "backup", "-o", file, "--passphrase-stdin").want(l.t, 0)
+	elsewhere := filepath.Join(filepath.Dir(file), "restored")
+	l.says(phrase, "restore", file, "--passphrase-stdin", "--data-dir", elsewhere).want(l.t, 0)
+	for _, text := range l.files(elsewhere) {
+		l.search("data that was put back", text)
+	}
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.search("the backup", whole)
 }
 
 // pushed has a back office bring a device with its key over the network, and
