@@ -62,6 +62,7 @@ type Resealer interface {
 var (
 	ErrRefused    = errors.New("login refused")
 	ErrExists     = errors.New("there is one already")
+	ErrChanged    = errors.New("it is not as it was")
 	ErrNoKEK      = errors.New("there is no key-encryption key")
 	ErrKEKMissing = errors.New("the key-encryption key is missing")
 	ErrWrongKEK   = errors.New("sealed with another key-encryption key")

@@ -142,9 +142,28 @@ func checkFor(register sale.RegisterID, key secret.Text) error {
 // SetKeyState records what OpenFiskal said of a version. Active retires the older
 // ones: what nobody has confirmed destroys nothing.
 func (r *Ring) SetKeyState(ctx context.Context, register sale.RegisterID, version int64, state sale.KeyState, by string) error {
-	act := fmt.Sprintf("set state of key %d of register %q", version, string(register))
 	r.changing.Lock()
 	defer r.changing.Unlock()
+	return r.setKeyState(ctx, register, version, state, by)
+}
+
+// ChangeKeyState is SetKeyState for a version whose state is still was; otherwise
+// ErrChanged: what was found out about it is of the past.
+func (r *Ring) ChangeKeyState(ctx context.Context, register sale.RegisterID, version int64, was, state sale.KeyState, by string) error {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if !r.isStill(register, version, was) {
+		return fmt.Errorf("set state of key %d of register %q: %w", version, string(register), ErrChanged)
+	}
+	return r.setKeyState(ctx, register, version, state, by)
+}
+
+func (r *Ring) isStill(register sale.RegisterID, version int64, state sale.KeyState) bool {
+	return slices.ContainsFunc(r.state.Load().keys[register], func(k sale.SealedKey) bool { return k.Version == version && k.State == state })
+}
+
+func (r *Ring) setKeyState(ctx context.Context, register sale.RegisterID, version int64, state sale.KeyState, by string) error {
+	act := fmt.Sprintf("set state of key %d of register %q", version, string(register))
 	list := r.state.Load().keys[register]
 	i := slices.IndexFunc(list, func(k sale.SealedKey) bool { return k.Version == version })
 	switch {
@@ -174,24 +193,46 @@ func (r *Ring) DropKey(ctx context.Context, register sale.RegisterID, version in
 	return r.settle(ctx, act, r.rows.DropKey(ctx, register, version, by))
 }
 
+// DropRefused is DropKey for a version that is still refused; otherwise ErrChanged.
+func (r *Ring) DropRefused(ctx context.Context, register sale.RegisterID, version int64, by string) error {
+	act := fmt.Sprintf("drop key %d of register %q", version, string(register))
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if !r.isStill(register, version, sale.KeyStateRefused) {
+		return fmt.Errorf("%s: %w", act, ErrChanged)
+	}
+	return r.settle(ctx, act, r.rows.DropKey(ctx, register, version, by))
+}
+
 // inUse picks the version to send with: the newest that is active, else the newest
 // that nobody could ask about, else the oldest that was refused. That one worked
 // once, where any did, and a slow probe may find it well again; the newer ones were
-// refused before they ever worked.
-func inUse(list []sale.SealedKey) (in sale.SealedKey, there bool) {
+// refused before they ever worked. One that stays shut comes after all that open.
+func (s *state) inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
+	var order []sale.SealedKey
 	for _, wanted := range []sale.KeyState{sale.KeyStateActive, sale.KeyStateUnverified} {
 		for _, k := range list {
 			if k.State == wanted {
-				return k, true
+				order = append(order, k)
 			}
 		}
 	}
-	for _, k := range list {
+	for _, k := range slices.Backward(list) {
 		if k.State == sale.KeyStateRefused {
-			in, there = k, true
+			order = append(order, k)
 		}
 	}
-	return in, there
+	if len(order) == 0 {
+		return sale.SealedKey{}, false
+	}
+	for _, k := range order {
+		key, err := s.open(k)
+		key.Wipe()
+		if err == nil {
+			return k, true
+		}
+	}
+	return order[0], true
 }
 
 // Credential opens the key to send with, anew for each request, so that a
@@ -200,7 +241,7 @@ func inUse(list []sale.SealedKey) (in sale.SealedKey, there bool) {
 // caller owns the result and should wipe it.
 func (r *Ring) Credential(ctx context.Context, register sale.RegisterID) (secret.Text, error) {
 	now := r.state.Load()
-	k, ok := inUse(now.keys[register])
+	k, ok := now.inUse(now.keys[register])
 	return now.opened(ctx, register, k, ok)
 }
 
@@ -252,7 +293,7 @@ func (r *Ring) Registers() []sale.RegisterID {
 func (r *Ring) KeyInfo(register sale.RegisterID) (KeyInfo, error) {
 	now := r.state.Load()
 	list := now.keys[register]
-	k, ok := inUse(list)
+	k, ok := now.inUse(list)
 	switch {
 	case ok:
 		return now.info(k), nil

@@ -132,6 +132,24 @@ func (r *Ring) Sealable(register sale.RegisterID) error {
 	return nil
 }
 
+// OpensNothing reports whether there are keys, and none of them opens: the KEK is
+// another one than any that was in use here.
+func (r *Ring) OpensNothing() bool {
+	now := r.state.Load()
+	shut := false
+	for _, keys := range now.keys {
+		for _, k := range keys {
+			key, err := now.open(k)
+			key.Wipe()
+			if err == nil {
+				return false
+			}
+			shut = true
+		}
+	}
+	return shut
+}
+
 // ForgetKeys removes every version of a name's keys.
 func (r *Ring) ForgetKeys(ctx context.Context, register sale.RegisterID, by string) error {
 	r.changing.Lock()

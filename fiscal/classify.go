@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"edgegw/sale"
+	"edgegw/secret"
 )
 
 // CodeOtherRegister is the code of a key that opens another register than the
@@ -86,7 +87,7 @@ func classify(r reply, p purpose, fault string) *sale.Problem {
 	if row.Class == sale.Confirmed {
 		return nil
 	}
-	out := &sale.Problem{Class: row.Class, Status: r.status, Code: clean(e.Code, maxToken), Detail: clean(e.Message, maxDetail),
+	out := &sale.Problem{Class: row.Class, Status: r.status, Code: clean(withoutKeys(e.Code), maxToken), Detail: clean(withoutKeys(e.Message), maxDetail),
 		Param: clean(e.Param, maxToken), RequestID: r.requestID, RetryAfter: r.retryAfter, Body: r.body[:min(len(r.body), maxProblemBody)]}
 	if out.Code == "" || row.Own {
 		out.Code = row.Code
@@ -239,3 +240,7 @@ func isTLS(err error) bool {
 	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) || errors.As(err, &unknown) ||
 		strings.HasPrefix(err.Error(), "tls: ") // crypto/tls has no type for most of its errors; this only picks a word for people
 }
+
+// withoutKeys keeps a key that the service repeats out of errors, logs and the
+// journal.
+func withoutKeys(text string) string { return string(secret.WithoutKeys([]byte(text))) }

@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"edgegw/devicekeys"
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/store"
@@ -18,7 +20,7 @@ func (k *control) keySide(b *health.Board) {
 	} else if w := k.kekNow().source.Warning(); w != "" {
 		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since, Title: w, Remedy: "Set vault.kek or vault.kek_file to a key kept elsewhere"})
 	}
-	for _, bad := range k.ring.Check() {
+	for _, bad := range k.shut() {
 		c := health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since}
 		const giveBack = "Give back the key-encryption key it was sealed with, or "
 		switch bad.Register {
@@ -50,6 +52,14 @@ func (k *control) keySide(b *health.Board) {
 	}
 }
 
+// shut lists the stored keys that cannot be opened, but for those that the site
+// does not send with.
+func (k *control) shut() []devicekeys.KeyProblem {
+	return slices.DeleteFunc(k.ring.Check(), func(p devicekeys.KeyProblem) bool {
+		return p.Register != sale.BundleKey && (p.Register == sale.PlatformKey) != k.serverSide()
+	})
+}
+
 // keyOwner is a register with its devices, and no more.
 func (k *control) keyOwner(id sale.RegisterID) *registerFacts {
 	r := &registerFacts{Queue: store.Queue{Register: id}, platform: k.serverSide()}
@@ -63,24 +73,15 @@ func (k *control) keyOwner(id sale.RegisterID) *registerFacts {
 
 // keyNotices raises what is going on with keys beside those in use, which work.
 func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time) error {
-	for _, id := range k.ring.Registers() {
-		info, err := k.ring.KeyInfo(id)
-		versions := k.ring.KeyVersions(id)
-		if err != nil || info.State == sale.KeyStatePending || info.Version == versions[0].Version {
-			continue
-		}
-		r := k.keyOwner(id)
-		if versions[0].State == sale.KeyStateRefused && inPlace(info.State) {
-			b.Set(health.Condition{Code: "key_new_refused", Severity: health.Notice, Affected: string(id), Since: versions[0].AddedAt,
-				Title:  "OpenFiskal refuses the new key of " + r.name() + "; the one in use stays",
-				Remedy: "If the register should have a new key, ask the back office for it, and enter it: " + r.setKey() + ". Otherwise nothing is to be done: the wrong one is forgotten while OpenFiskal takes the one in use"})
-		}
-		if versions[0].State != sale.KeyStatePending {
-			continue
-		}
-		b.Set(health.Condition{Code: "key_pending", Severity: health.Notice, Affected: string(id), Since: versions[0].AddedAt,
-			Title:  "A new key of " + r.name() + " waits beside the one in use until OpenFiskal confirms it",
-			Remedy: "It is asked about every minute, and when the one in use is refused. See what OpenFiskal says: " + r.checkKey()})
+	names := k.ring.Registers()
+	if k.serverSide() {
+		names = []sale.RegisterID{sale.PlatformKey} // register keys are not sent with
+	}
+	for _, id := range names {
+		k.keyNotice(b, id)
+	}
+	if k.serverSide() {
+		return nil
 	}
 	if !k.lostKeys.Load() {
 		return nil
@@ -96,4 +97,33 @@ func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time
 			Remedy: "OpenFiskal is asked whether it still takes it; sales go on as long as it does. To be sure, rotate again: " + rotateCommand(r.device(), id)})
 	}
 	return err
+}
+
+// keyNotice raises what is going on with one key, or beside it.
+func (k *control) keyNotice(b *health.Board, id sale.RegisterID) {
+	info, err := k.ring.KeyInfo(id)
+	if err != nil || info.State == sale.KeyStatePending {
+		return // the register's own condition says it
+	}
+	newest := k.ring.KeyVersions(id)[0]
+	r := k.keyOwner(id)
+	whose, set, check := "the key of "+r.name(), r.setKey(), " See what it says: "+r.checkKey()
+	if id == sale.PlatformKey {
+		whose, set, check = "the platform key", platformKeyCommand, ""
+	}
+	c := health.Condition{Severity: health.Notice, Affected: string(id), Since: newest.AddedAt}
+	switch {
+	case newest.Version != info.Version && newest.State == sale.KeyStateRefused && inPlace(info.State):
+		c.Code, c.Title = "key_new_refused", "OpenFiskal refuses what was entered as "+whose+"; the one in use stays"
+		c.Remedy = "If there should be a new key, ask the back office for it, and enter it: " + set + ". Otherwise nothing is to be done: the wrong one is forgotten after a week in which OpenFiskal takes the one in use"
+	case newest.Version != info.Version && newest.State == sale.KeyStatePending:
+		c.Code, c.Title = "key_pending", "A new key waits beside "+whose+" until OpenFiskal confirms it"
+		c.Remedy = "It is asked about every minute, and when the one in use is refused." + check
+	case info.State == sale.KeyStateUnverified && k.relay != nil && k.relay.Uplink().Up:
+		c.Code, c.Since, c.Title = "key_unverified", info.AddedAt, "OpenFiskal has not confirmed "+whose+" yet"
+		c.Remedy = "It is asked every minute. If this stays, the register id or the key is wrong." + check
+	default:
+		return
+	}
+	b.Set(c)
 }

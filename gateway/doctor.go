@@ -175,7 +175,7 @@ func (k *control) keyFacts(ctx context.Context, f *doctor.Facts) {
 	if _, loose := looseMode(path, 0o077); loose {
 		f.KEK.LooseAt = path
 	}
-	for _, p := range k.ring.Check() {
+	for _, p := range k.shut() {
 		f.Sealed = append(f.Sealed, string(p.Register))
 	}
 }

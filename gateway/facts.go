@@ -22,7 +22,7 @@ func (k *control) siteFacts() *siteFacts {
 // left out: the rest is still worth saying.
 func (k *control) registerFacts(ctx context.Context, q store.Queue, devices []sale.Device) registerFacts {
 	r := registerFacts{Queue: q, platform: k.serverSide()}
-	if k.lostKeys.Load() {
+	if k.lostKeys.Load() && !k.serverSide() {
 		if lost, err := k.lostRequests(ctx); err == nil {
 			if request, ok := lost[q.Register]; ok {
 				r.lost = &request

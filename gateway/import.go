@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -113,6 +114,8 @@ type importer struct {
 type answer struct {
 	checked checkedKey
 	err     error
+	asked   bool
+	keys    []devicekeys.KeyInfo // of the register in that moment
 }
 
 // ask finds out about the keys of a batch, all at once.
@@ -122,6 +125,7 @@ func (i *importer) ask(ctx context.Context, batch []provision.Row) {
 		var g errgroup.Group
 		for n := range batch {
 			if batch[n].Fault == "" && !batch[n].Key.Empty() && i.mayBeKeyOf(batch[n].Register, batch[n].Key) == nil {
+				i.answers[n].asked, i.answers[n].keys = true, i.ring.KeyVersions(batch[n].Register)
 				g.Go(func() error {
 					i.answers[n].checked, i.answers[n].err = i.askAbout(ctx, batch[n].Register, batch[n].Key, false)
 					return nil
@@ -138,10 +142,14 @@ func (i *importer) ask(ctx context.Context, batch []provision.Row) {
 }
 
 // answerFor gives what was found out about the key of a row, or that nobody could
-// be asked. What the rows before it have stored counts.
-func (i *importer) answerFor(r *provision.Row, n int) (checkedKey, error) {
+// be asked. Where the register's keys are others than when it was asked about, the
+// answer is of the past: a key that was made meanwhile has ended it.
+func (i *importer) answerFor(ctx context.Context, r *provision.Row, n int) (checkedKey, error) {
 	a := i.answers[n]
-	if a.err == nil && a.checked.state == "" {
+	switch {
+	case i.offline == "" && (!a.asked || !slices.Equal(a.keys, i.ring.KeyVersions(r.Register))):
+		a.checked, a.err = i.askAbout(ctx, r.Register, r.Key, false)
+	case !a.asked:
 		a.checked = checkedKey{state: sale.KeyStateUnverified, notice: i.offline}
 	}
 	if a.err == nil && a.checked.state == sale.KeyStateUnverified {
@@ -211,7 +219,8 @@ func (i *importer) newKeyOf(ctx context.Context, r *provision.Row, n int, done *
 		return nil
 	}
 	_, known := i.ring.Holds(r.Register, r.Key)
-	result, err := i.setKey(ctx, r.Register, r.Key, func(context.Context) (checkedKey, error) { return i.answerFor(r, n) }, i.by)
+	checked, said := i.answerFor(ctx, r, n)
+	result, err := i.setKey(ctx, r.Register, r.Key, func(context.Context) (checkedKey, error) { return checked, said }, i.by)
 	if err != nil {
 		return err
 	}
@@ -231,7 +240,7 @@ func (i *importer) add(ctx context.Context, r *provision.Row, n int, done *admin
 	}
 	checked, err := checkedKey{}, error(nil)
 	if !r.Key.Empty() {
-		if checked, err = i.answerFor(r, n); err != nil {
+		if checked, err = i.answerFor(ctx, r, n); err != nil {
 			return err
 		}
 	}

@@ -525,6 +525,12 @@ func TestAWrongKeyBesideTheRightOneIsForgotten(t *testing.T) {
 	}
 	s.sandbox.Remove(id)
 	s.verifyKeys(t.Context(), true)
+	if got := s.statesOf("reg_pump-01"); got != "2:refused 1:active" {
+		t.Errorf("within the week: %s", got)
+	}
+	wrong := s.ring.KeyVersions("reg_pump-01")[0]
+	wrong.AddedAt = wrong.AddedAt.Add(-beatenAfter) // as a week later
+	s.dropBeaten(t.Context(), wrong)
 	if got := s.statesOf("reg_pump-01"); got != "1:active" {
 		t.Errorf("kept: %s", got)
 	}

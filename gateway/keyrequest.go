@@ -75,8 +75,12 @@ func (k *control) mayRequest(r sale.RegisterID, p fiscal.Platform, newKEK bool) 
 		return &admin.Refusal{Code: "not_ready", Message: "a new key could not be kept, so none was asked for: " + err.Error(),
 			Remedy: "Give a key-encryption key first: edgegw status"}
 	}
-	if err := k.ring.Sealable(r); err != nil && !newKEK {
-		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("the key that register %s has cannot be opened (%v), so the key-encryption key may be the wrong one, and none was asked for", r, err),
+	err := k.ring.Sealable(r)
+	if err == nil && k.ring.OpensNothing() {
+		err = devicekeys.ErrWrongKEK
+	}
+	if err != nil && !newKEK {
+		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("keys cannot be opened (register %s: %v), so the key-encryption key may be the wrong one, and no key was asked for", r, err),
 			Remedy: "Give the right key-encryption key back. Where it is lost for good, say so: add --new-kek, and the new key is sealed with the one that is given now"}
 	}
 	return nil
@@ -85,7 +89,7 @@ func (k *control) mayRequest(r sale.RegisterID, p fiscal.Platform, newKEK bool) 
 // request notes the request, makes it once, and notes what is known where no
 // key came. A person who goes away does not end it: the answer is given once.
 func (k *control) request(ctx context.Context, q sale.KeyRequest, p fiscal.Platform) (secret.Text, error) {
-	before, err := k.lostRequests(ctx)
+	before, err := k.openRequests(ctx, func(sale.KeyRequest) bool { return true }) // one that is only asked could not be noted as lost
 	if err == nil {
 		err = k.db.AskKey(ctx, q)
 	}
@@ -259,18 +263,25 @@ func (k *control) adoptRequests(ctx context.Context) error {
 	return err
 }
 
+// lostRequests gives those whose answer will not come: also one whose loss the disk
+// did not take, as nothing is under way for its register.
 func (k *control) lostRequests(ctx context.Context) (map[sale.RegisterID]sale.KeyRequest, error) {
-	all, err := k.db.KeyRequests(ctx)
-	lost := map[sale.RegisterID]sale.KeyRequest{}
-	for _, q := range all {
-		if q.State == sale.KeyLost {
-			lost[q.Register] = q
-		}
-	}
+	lost, err := k.openRequests(ctx, func(q sale.KeyRequest) bool { return q.State == sale.KeyLost || !k.requests.under(q.Register) })
 	if err == nil {
 		k.lostKeys.Store(len(lost) > 0)
 	}
 	return lost, err
+}
+
+func (k *control) openRequests(ctx context.Context, which func(sale.KeyRequest) bool) (map[sale.RegisterID]sale.KeyRequest, error) {
+	all, err := k.db.KeyRequests(ctx)
+	open := map[sale.RegisterID]sale.KeyRequest{}
+	for _, q := range all {
+		if which(q) {
+			open[q.Register] = q
+		}
+	}
+	return open, err
 }
 
 // settleAfter is how long after a lost request an old key that is still taken
@@ -283,10 +294,14 @@ func (g *Gateway) stillTaken(ctx context.Context, info devicekeys.KeyInfo, q sal
 	if !lost || info.State == sale.KeyStatePending {
 		return false
 	}
-	if g.now().Sub(q.At) < settleAfter {
+	if age := g.now().Sub(q.At); age >= 0 && age < settleAfter { // below 0 the clock was ahead then
 		return true
 	}
-	if err := g.db.EndKeyRequest(context.WithoutCancel(ctx), info.Register, false, "OpenFiskal still takes the key before: none was made", "edgegw"); err != nil {
+	err := g.db.EndLostRequest(context.WithoutCancel(ctx), q, "OpenFiskal still takes the key before: none was made", "edgegw")
+	if errors.Is(err, sale.ErrNone) {
+		return true // another came since, of which this says nothing
+	}
+	if err != nil {
 		g.log.Error("the end of a request for a register key cannot be noted", "register", info.Register, "cause", err)
 		return true
 	}

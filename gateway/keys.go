@@ -46,9 +46,11 @@ func (k *control) addDevice(ctx context.Context, n devicekeys.NewDevice, key sec
 	var err error
 	switch {
 	case key.Empty() || known:
-		password, err = k.ring.Add(ctx, n, by)
-		if err == nil && known && checked.state == sale.KeyStateActive && info.State != sale.KeyStateActive {
+		if known && checked.state == sale.KeyStateActive && info.State != sale.KeyStateActive {
 			err = k.ring.SetKeyState(context.WithoutCancel(ctx), n.Register, info.Version, sale.KeyStateActive, by)
+		}
+		if err == nil {
+			password, err = k.ring.Add(ctx, n, by)
 		}
 	default:
 		checked = k.beside(n.Register, checked)
@@ -107,12 +109,18 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 	checked, err := ask(ctx)
 	record := context.WithoutCancel(ctx) // what OpenFiskal said counts, whatever becomes of the person's patience
 	if err != nil {
-		if r := (*admin.Refusal)(nil); !known && errors.As(err, &r) {
-			if dropped := k.ring.DropKey(record, register, info.Version, by); dropped != nil {
-				return admin.KeyResult{}, errors.Join(err, dropped)
-			}
+		r := (*admin.Refusal)(nil)
+		switch {
+		case !errors.As(err, &r):
+		case !known:
+			err = also(err, k.ring.DropKey(record, register, info.Version, by))
+		case inPlace(info.State):
+			k.verify(record, info) // the one that is sent with is refused: nobody may think that all is well
 		}
 		return admin.KeyResult{}, err
+	}
+	if now, there := k.ring.Holds(register, key); there {
+		info = now // what was found out about it meanwhile counts
 	}
 	if !inPlace(info.State) {
 		checked = k.beside(register, checked)
@@ -127,8 +135,36 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 			return admin.KeyResult{}, err
 		}
 	}
+	if checked.state == sale.KeyStateActive {
+		if err := k.dropShut(record, register, by); err != nil {
+			return admin.KeyResult{}, err
+		}
+	}
 	k.newKey(register)
 	return admin.KeyResult{RegisterID: register, Key: string(checked.state), Notice: strings.TrimSpace(checked.notice)}, nil
+}
+
+// dropShut forgets what was never in use and stays shut, such as a key that was
+// sealed with a key-encryption key of a day: the right one was just entered.
+func (k *control) dropShut(ctx context.Context, register sale.RegisterID, by string) error {
+	for _, i := range k.ring.KeyVersions(register) {
+		key, err := k.ring.Version(ctx, register, i.Version)
+		key.Wipe()
+		if err != nil && (i.State == sale.KeyStatePending || i.State == sale.KeyStateRefused) {
+			if err := k.ring.DropKey(ctx, register, i.Version, by); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// also keeps a refusal one where nothing else went wrong.
+func also(err, more error) error {
+	if more == nil {
+		return err
+	}
+	return errors.Join(err, more)
 }
 
 const storedBefore = "It was stored before."
@@ -186,7 +222,12 @@ func inPlace(s sale.KeyState) bool {
 // has not refused since.
 func (k *control) works(r sale.RegisterID) bool {
 	info, err := k.ring.KeyInfo(r)
-	return err == nil && info.State == sale.KeyStateActive
+	if err != nil || info.State != sale.KeyStateActive {
+		return false
+	}
+	key, err := k.ring.Version(context.Background(), r, info.Version) // one that stays shut works for nobody
+	key.Wipe()
+	return err == nil
 }
 
 // newKey lets a queue go on that waited for a key.

@@ -108,8 +108,14 @@ func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
 		case keyUnknown:
 			g.keys.keep(suspect)
 			return true
-		case keyOpen, keyWithoutUnit:
+		case keyOpen:
 			left = true
+			if suspect[info.Register] {
+				g.keys.keep(map[sale.RegisterID]bool{info.Register: true})
+			}
+		case keyWithoutUnit:
+			left = true
+			g.stillTaken(ctx, info, request, isLost) // it is taken, unit or not
 		case keyConfirmed:
 			left = g.stillTaken(ctx, info, request, isLost) || left
 		case keyDenied:
@@ -121,14 +127,18 @@ func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
 	return left
 }
 
+// beatenAfter is how long a key may be refused beside one that is taken before it is
+// forgotten: one that OpenFiskal has made is known everywhere by then.
+const beatenAfter = 7 * 24 * time.Hour
+
 // dropBeaten forgets a key that OpenFiskal still refuses while it takes the one in
 // use: it was entered in the wrong place, and is nobody's to wait for.
 func (g *Gateway) dropBeaten(ctx context.Context, info devicekeys.KeyInfo) {
 	inUse, err := g.ring.KeyInfo(info.Register)
-	if err != nil || inUse.State != sale.KeyStateActive || g.ask(ctx, inUse) != keyConfirmed {
+	if err != nil || g.now().Sub(info.AddedAt) < beatenAfter || inUse.State != sale.KeyStateActive || g.ask(ctx, inUse) != keyConfirmed {
 		return
 	}
-	if err := g.ring.DropKey(context.WithoutCancel(ctx), info.Register, info.Version, "edgegw"); err != nil {
+	if err := g.ring.DropRefused(context.WithoutCancel(ctx), info.Register, info.Version, "edgegw"); err != nil {
 		g.log.Error("a register key that is refused cannot be dropped", "register", info.Register, "cause", err)
 		return
 	}
@@ -157,6 +167,11 @@ func (k *control) verify(ctx context.Context, info devicekeys.KeyInfo) verdict {
 			return keyOpen
 		}
 		state = sale.KeyStateRefused
+	case keyWithoutUnit: // its register would only refuse the sales: they wait for the unit
+		if info.State != sale.KeyStateUnverified {
+			return v
+		}
+		state = sale.KeyStatePending
 	case keyConfirmed:
 	default:
 		return v
@@ -164,7 +179,11 @@ func (k *control) verify(ctx context.Context, info devicekeys.KeyInfo) verdict {
 	if state == info.State {
 		return v
 	}
-	if err := k.ring.SetKeyState(context.WithoutCancel(ctx), info.Register, info.Version, state, "edgegw"); err != nil {
+	err := k.ring.ChangeKeyState(context.WithoutCancel(ctx), info.Register, info.Version, info.State, state, "edgegw")
+	if errors.Is(err, devicekeys.ErrChanged) {
+		return keyOpen // somebody found out more meanwhile
+	}
+	if err != nil {
 		k.log.Error("the state of a register key cannot be stored", "register", info.Register, "cause", err)
 		return keyOpen
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"edgegw/admin"
 	"edgegw/config"
@@ -54,14 +55,10 @@ func (k *control) wakeFor(ctx context.Context, r sale.RegisterID) {
 // (401) as well as all of them; a register that it does not know, or that is not
 // the key's to touch, says nothing of the others.
 func (k *control) askPlatform(ctx context.Context, key secret.Text) verdict {
-	all := map[sale.RegisterID]bool{}
-	v, forbidden := keyUnknown, 0
-	for _, d := range k.ring.List() {
-		if all[d.Register] {
-			continue
-		}
-		all[d.Register] = true
-		err := k.fiscal.Probe(ctx, d.Register, key)
+	all := k.sending(ctx)
+	v, forbidden, unknown := keyUnknown, 0, 0
+	for _, r := range all {
+		err := k.fiscal.Probe(ctx, r, key)
 		var p *sale.Problem
 		switch {
 		case err == nil || errors.Is(err, fiscal.ErrNoUnit):
@@ -74,10 +71,12 @@ func (k *control) askPlatform(ctx context.Context, key secret.Text) verdict {
 			return keyDenied
 		case p.Class == sale.KeyRefused:
 			forbidden++
+		case p.Class == sale.RegisterUnknown:
+			unknown++
 		}
 		v = keyOpen
 	}
-	if forbidden > 0 && forbidden == len(all) {
+	if forbidden > 0 && forbidden+unknown == len(all) {
 		return keyDenied
 	}
 	return v
@@ -92,6 +91,24 @@ func (k *control) setKeyCommand(d sale.DeviceID) string {
 }
 
 const platformKeyCommand = "edgegw key set --platform --key-stdin"
+
+// sending gives the registers that devices sell on, or that something waits for.
+func (k *control) sending(ctx context.Context) (all []sale.RegisterID) {
+	for _, d := range k.ring.List() {
+		all = append(all, d.Register)
+	}
+	queues, err := k.db.Queues(ctx)
+	if err != nil {
+		k.log.Error("the queues cannot be read", "cause", err)
+	}
+	for _, q := range queues {
+		if q.Waiting > 0 {
+			all = append(all, q.Register)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
 
 // SetPlatformKey stores the site's platform key. It goes the way of a register
 // key: stored beside the one in use, asked about, and put to use.
@@ -141,17 +158,26 @@ func (k *control) ForgetPlatformKey(ctx context.Context, by string) error {
 func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo, known bool, by string) (admin.KeyResult, error) {
 	record := context.WithoutCancel(ctx)
 	state, notice := sale.KeyStateActive, ""
-	switch k.ask(ctx, info) {
+	found := k.ask(ctx, info)
+	if now, err := k.ring.KeyInfo(sale.PlatformKey); err == nil && now.Version == info.Version {
+		info = now // what was found out about it meanwhile counts
+	}
+	switch found {
 	case keyConfirmed:
 	case keyDenied:
 		refused := error(&admin.Refusal{Code: "key_refused", Message: "OpenFiskal refuses this platform key for organization " + k.config.OpenFiskal.Organization,
 			Remedy: "Nothing was stored. Check the key and openfiskal.organization"})
 		if !known {
-			refused = errors.Join(refused, k.ring.DropKey(record, sale.PlatformKey, info.Version, by))
+			refused = also(refused, k.ring.DropKey(record, sale.PlatformKey, info.Version, by))
+		} else if inPlace(info.State) {
+			refused = also(refused, k.ring.SetKeyState(record, sale.PlatformKey, info.Version, sale.KeyStateRefused, by))
 		}
 		return admin.KeyResult{}, refused
 	default:
 		c := checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked: the key is stored and will be checked when it can be."}
+		if found == keyOpen {
+			c.notice = "OpenFiskal answered, and confirmed the key for no register of this site: check the register ids and openfiskal.organization. The key is stored, and will be asked about again."
+		}
 		if inPlace(info.State) {
 			c.state = info.State // nobody could say more of it
 		} else {

@@ -31,7 +31,10 @@ func (k *control) openKeys(ctx context.Context) error {
 	}
 	k.ring.UseClock(k.now)
 	k.reseal(ctx)
-	return k.adoptRequests(ctx)
+	if err := k.adoptRequests(ctx); err != nil {
+		k.log.Error("requests for register keys that an earlier process left cannot be settled; they count as lost", "cause", err) // no reason not to sell
+	}
+	return nil
 }
 
 func forget(keks []devicekeys.KEK) {
@@ -147,6 +150,12 @@ func (r *requesting) begin(id sale.RegisterID) bool {
 	r.of[id] = true
 	r.all.Add(1)
 	return true
+}
+
+func (r *requesting) under(id sale.RegisterID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[id]
 }
 
 func (r *requesting) end(id sale.RegisterID) {

@@ -266,8 +266,8 @@ func (db *DB) SetKeyState(ctx context.Context, r sale.RegisterID, version int64,
 	return nil
 }
 
-// DropKey forgets a version that was never in use: OpenFiskal refused it when it
-// came.
+// DropKey forgets a version that was never in use: it was refused when it came, or
+// since.
 func (db *DB) DropKey(ctx context.Context, r sale.RegisterID, version int64, by string) error {
 	err := db.change(ctx, func(t *tx) error {
 		n, err := t.exec(`UPDATE register_key SET state = 'retired', sealed = x'' WHERE register = ? AND version = ? AND state IN ('pending', 'refused')`, t.w.rows.registers[r], version)
@@ -277,7 +277,7 @@ func (db *DB) DropKey(ctx context.Context, r sale.RegisterID, version int64, by 
 		if n == 0 {
 			return sale.ErrNone
 		}
-		return t.audit(millis(db.now()), by, "register key dropped", string(r), fmt.Sprintf("version %d, refused by OpenFiskal", version))
+		return t.audit(millis(db.now()), by, "register key dropped", string(r), fmt.Sprintf("version %d, which was never in use", version))
 	})
 	if err != nil {
 		return fmt.Errorf("drop the key of %s: %w", r, err)

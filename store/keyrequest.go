@@ -52,6 +52,25 @@ func (db *DB) AskKey(ctx context.Context, q sale.KeyRequest) error {
 	return nil
 }
 
+// EndLostRequest says that a lost request made no key; of a request that came after
+// it nothing is said. sale.ErrNone: there is no such request.
+func (db *DB) EndLostRequest(ctx context.Context, q sale.KeyRequest, why, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		n, err := t.exec(`DELETE FROM key_request WHERE register = ? AND state = ? AND at = ? AND version = ?`, t.w.rows.registers[q.Register], string(sale.KeyLost), millis(q.At), q.Version)
+		if err == nil && n == 0 {
+			err = sale.ErrNone
+		}
+		if err != nil {
+			return err
+		}
+		return t.audit(millis(db.now()), by, "register key request over", string(q.Register), why)
+	})
+	if err != nil {
+		return fmt.Errorf("end the lost request for a key of %s: %w", q.Register, err)
+	}
+	return nil
+}
+
 // ReturnToLost says that a request brought no key and none was made, and that the
 // answer to the one before it is as lost as it was.
 func (db *DB) ReturnToLost(ctx context.Context, before sale.KeyRequest, why, by string) error {

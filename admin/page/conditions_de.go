@@ -18,7 +18,7 @@ type inWords struct {
 var seenTo = map[string]string{
 	"sale_quarantined": "/quarantine", "queue_blocked": "/quarantine", "messages_refused": "/quarantine",
 	"card_data": "/devices/", "seq_gap": "/devices/", "device_fight": "/devices/",
-	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "restored_unread": "/quarantine", "key_request_lost": "/devices",
+	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "key_unverified": "/devices", "restored_unread": "/quarantine", "key_request_lost": "/devices",
 }
 
 // condition puts a condition into the language of the page.
@@ -40,6 +40,7 @@ var conditionsInGerman = map[string][2]string{
 	"key_refused":          {"OpenFiskal lehnt den Schlüssel der Kasse ab", "Lassen Sie sich einen neuen geben und geben Sie ihn ein. Der alte wird alle 15 Minuten wieder versucht."},
 	"key_sealed":           {"Der Schlüssel der Kasse lässt sich nicht öffnen", "Stellen Sie den richtigen Schlüssel-Schlüssel (vault.kek) wieder her und starten Sie neu, oder geben Sie den Schlüssel der Kasse neu ein."},
 	"key_new_refused":      {"OpenFiskal lehnt den neuen Schlüssel ab, der bisherige bleibt in Gebrauch", "Soll die Kasse einen neuen Schlüssel haben, geben Sie den richtigen ein. Sonst ist nichts zu tun: Der falsche wird vergessen."},
+	"key_unverified":       {"OpenFiskal hat einen Schlüssel noch nicht bestätigt", "Es wird jede Minute gefragt. Bleibt es so, stimmt die Kassen-Id oder der Schlüssel nicht."},
 	"key_pending":          {"Ein neuer Schlüssel wartet auf OpenFiskal", "Er wird jede Minute geprüft und von selbst benutzt. „OpenFiskal nach dem Schlüssel fragen“ zeigt, was es antwortet."},
 	"key_request_lost":     {"Die Antwort auf einen neuen Schlüssel ging verloren", "Lassen Sie noch einmal einen neuen Schlüssel machen."},
 	"register_unknown":     {"OpenFiskal kennt die Kasse nicht", "Fragen Sie, ob sie archiviert wurde. Alle 5 Minuten wird es wieder versucht."},

@@ -163,9 +163,9 @@ var inGerman = map[string]string{
 
 	"Backup": "Sicherung", "Make a backup": "Sicherung erstellen", "Last backup": "Letzte Sicherung", "Passphrase": "Passphrase", "The same again": "Noch einmal dieselbe",
 	"at least 12 characters, such as five words that belong to no sentence": "mindestens 12 Zeichen, etwa fünf Wörter, die keinen Satz ergeben",
-	"The two passphrases differ.": "Die beiden Passphrasen sind verschieden.", "Type it twice.": "Geben Sie sie zweimal ein.",
-	"One file with everything that this site is: sales, devices, people, sealed keys and the audit trail. Sales come in while it is made.":                      "Eine Datei mit allem, was dieser Standort ist: Verkäufe, Geräte, Leute, versiegelte Schlüssel und die Prüfspur. Währenddessen wird weiter verkauft.",
-	"It is sealed with the passphrase that you choose here. Without it nobody can open it, you neither. Keep both off this box, and apart.":                     "Sie wird mit der Passphrase versiegelt, die Sie hier wählen. Ohne sie kann niemand sie öffnen, auch Sie nicht. Bewahren Sie beide nicht auf diesem Gerät auf, und getrennt.",
+	"The two passphrases differ.":                                           "Die beiden Passphrasen sind verschieden.", "Type it twice.": "Geben Sie sie zweimal ein.",
+	"One file with everything that this site is: sales, devices, people, sealed keys and the audit trail. Sales come in while it is made.":     "Eine Datei mit allem, was dieser Standort ist: Verkäufe, Geräte, Leute, versiegelte Schlüssel und die Prüfspur. Währenddessen wird weiter verkauft.",
+	"It is sealed with the passphrase that you choose here. Without it nobody can open it, you neither. Keep both off this box, and apart.":    "Sie wird mit der Passphrase versiegelt, die Sie hier wählen. Ohne sie kann niemand sie öffnen, auch Sie nicht. Bewahren Sie beide nicht auf diesem Gerät auf, und getrennt.",
 	"It is put back on a box where no gateway runs: edgegw restore FILE. What was sent since is read back from OpenFiskal and not sent again.": "Zurückgespielt wird sie auf einem Gerät, auf dem kein Gateway läuft: edgegw restore DATEI. Was seither gesendet wurde, wird von OpenFiskal zurückgelesen und nicht noch einmal gesendet.",
 
 	"Support bundle":        "Support-Paket",
