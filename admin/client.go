@@ -198,38 +198,17 @@ func (c *Client) Close() error {
 
 // do makes one request. An empty by is the unix user of this process.
 func (c *Client) do(ctx context.Context, method, path string, body any, by string, into any) error {
-	var payload io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("write the request: %w", err)
-		}
-		payload = bytes.NewReader(b)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://edgegw"+Prefix+path, payload)
+	answer, err := c.ask(ctx, method, path, body, by)
 	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if method != http.MethodGet {
-		if by == "" {
-			by = LocalUser()
-		}
-		r.Header.Set(HeaderBy, ascii(by))
-	}
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", plain(err))
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode >= 300 {
+		return refusedBy(answer)
+	}
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return fmt.Errorf("read the gateway's answer: %w", err)
-	}
-	if answer.StatusCode >= 300 {
-		return refused(answer.StatusCode, text)
 	}
 	if into == nil {
 		return nil
@@ -238,6 +217,50 @@ func (c *Client) do(ctx context.Context, method, path string, body any, by strin
 		return fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	return nil
+}
+
+// ask sends a request in the name of a person; body is JSON, or a file.
+func (c *Client) ask(ctx context.Context, method, path string, body any, by string) (*http.Response, error) {
+	var payload io.Reader
+	media := ""
+	switch b := body.(type) {
+	case nil:
+	case file:
+		payload, media = bytes.NewReader(b), "application/octet-stream"
+	default:
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		payload, media = bytes.NewReader(text), "application/json"
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://edgegw"+Prefix+path, payload)
+	if err != nil {
+		return nil, fmt.Errorf("ask the gateway: %w", err)
+	}
+	if media != "" {
+		r.Header.Set("Content-Type", media)
+	}
+	if by == "" {
+		by = LocalUser()
+	}
+	r.Header.Set(HeaderBy, ascii(by))
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("ask the gateway: %w", plain(err))
+	}
+	return answer, nil
+}
+
+// file is a body that is no JSON.
+type file []byte
+
+func refusedBy(answer *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	return refused(answer.StatusCode, text)
 }
 
 // refused turns an error answer back into what the backend said.

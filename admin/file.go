@@ -1,9 +1,7 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,37 +50,13 @@ func (f *fileWriter) Write(p []byte) (int, error) {
 
 // file asks the gateway for a file that is made for it.
 func (c *Client) file(ctx context.Context, method, path string, body any, media string, w io.Writer, by string) error {
-	var payload io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("write the request: %w", err)
-		}
-		defer clear(b)
-		payload = bytes.NewReader(b)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://edgegw"+Prefix+path, payload)
+	answer, err := c.ask(ctx, method, path, body, by)
 	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	if by == "" {
-		by = LocalUser()
-	}
-	r.Header.Set(HeaderBy, ascii(by))
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", plain(err))
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode >= 300 {
-		text, err := io.ReadAll(io.LimitReader(answer.Body, maxBody))
-		if err != nil {
-			return fmt.Errorf("read the gateway's answer: %w", err)
-		}
-		return refused(answer.StatusCode, text)
+		return refusedBy(answer)
 	}
 	if mediaType(answer.Header.Get("Content-Type")) != media {
 		return errors.New("ask the gateway: it does not know that; it is of another version")

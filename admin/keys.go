@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -345,27 +344,14 @@ func (c *Client) Recipient(ctx context.Context, anew bool, by string) (string, e
 }
 
 // Import sends a file and tells each row as its answer comes.
-func (c *Client) Import(ctx context.Context, file []byte, by string, each func(ImportRow)) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://edgegw"+Prefix+"/import", bytes.NewReader(file))
+func (c *Client) Import(ctx context.Context, text []byte, by string, each func(ImportRow)) error {
+	answer, err := c.ask(ctx, http.MethodPost, "/import", file(text), by)
 	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", err)
-	}
-	r.Header.Set("Content-Type", "application/octet-stream")
-	if by == "" {
-		by = LocalUser()
-	}
-	r.Header.Set(HeaderBy, ascii(by))
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("ask the gateway: %w", plain(err))
+		return err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode >= 300 {
-		text, err := io.ReadAll(answer.Body)
-		if err != nil {
-			return fmt.Errorf("read the gateway's answer: %w", err)
-		}
-		return refused(answer.StatusCode, text)
+		return refusedBy(answer)
 	}
 	for d := json.NewDecoder(answer.Body); ; {
 		var row ImportRow

@@ -41,6 +41,17 @@ func (s *testSite) restore(file []byte, setAside bool) (Restored, error) {
 	return Restore(s.t.Context(), c, s.options, bytes.NewReader(file), phrase, setAside, "anna")
 }
 
+// elsewhere ends the box, and puts a backup back on another one.
+func (s *testSite) elsewhere(file []byte) Restored {
+	s.t.Helper()
+	s.off()
+	s.dir = s.t.TempDir()
+	s.flags["data_dir"] = s.dir
+	r, err := s.restore(file, false)
+	must(s.t, err)
+	return r
+}
+
 // report sends events of a device and waits until each is acknowledged.
 func (s *testSite) report(id sale.DeviceID, events ...[2]string) {
 	s.t.Helper()
@@ -88,13 +99,8 @@ func TestYesterdaysBackupRewindsNothing(t *testing.T) {
 			s.report("kiosk-1", whole("unknown"))
 			s.confirmed(11)
 			totals := s.sandbox.Totals()
-			s.off()
-
-			s.dir = t.TempDir()
-			s.flags["data_dir"] = s.dir
-			r, err := s.restore(file, false)
-			if err != nil || r.Waiting == 0 || r.SetAside != "" || r.KEK != "inside" {
-				t.Fatalf("%+v, %v", r, err)
+			if r := s.elsewhere(file); r.Waiting == 0 || r.SetAside != "" || r.KEK != "inside" {
+				t.Fatalf("%+v", r)
 			}
 			s.on()
 			// Before anything else devices report again what they are not sure of.
@@ -139,11 +145,7 @@ func TestARegisterThatTheBackupDoesNotKnow(t *testing.T) {
 	s.add("pump-02")
 	s.report("pump-02", whole("s1"))
 	s.confirmed(1)
-	s.off()
-	s.dir = t.TempDir()
-	s.flags["data_dir"] = s.dir
-	_, err := s.restore(file, false)
-	must(t, err)
+	s.elsewhere(file)
 	s.on()
 	s.keyed("pump-02", "reg_pump-02", s.sandbox.Key("reg_pump-02"))
 	s.report("pump-02", whole("s1"), whole("s2"))
@@ -166,11 +168,7 @@ func TestAnotherSaleOfTheSameIDAfterARestore(t *testing.T) {
 	file := s.backedUp()
 	s.report("pump-01", whole("1"))
 	s.confirmed(1)
-	s.off()
-	s.dir = t.TempDir()
-	s.flags["data_dir"] = s.dir
-	_, err = s.restore(file, false)
-	must(t, err)
+	s.elsewhere(file)
 	s.on()
 	s.report("kiosk-1", whole("1"))
 	s.confirmed(1)
@@ -195,12 +193,8 @@ func TestARestoreWaitsForTheUplink(t *testing.T) {
 	file := s.backedUp()
 	s.sandbox.SetDown(false)
 	s.confirmed(1)
-	s.off()
-	s.dir = t.TempDir()
-	s.flags["data_dir"] = s.dir
 	s.sandbox.SetDown(true)
-	_, err := s.restore(file, false)
-	must(t, err)
+	s.elsewhere(file)
 	for range 2 { // also after a restart in the middle
 		s.on()
 		await(t, "the uplink to be seen down", func() bool { return !s.relay.Uplink().Up })
@@ -221,21 +215,17 @@ func TestARestoreWaitsForTheUplink(t *testing.T) {
 // Where OpenFiskal does not say what it has, a person decides about what may have
 // been sent, and new sales go on.
 func TestARestoreWhereTheListIsRefused(t *testing.T) {
-	s := newSite(t, sandbox.Options{ServerIDs: true}).on()
+	s := newSite(t, sandbox.Options{ServerIDs: true})
+	s.options.Clock.Synchronised = func() bool { return false } // so that nobody knows how old the backup is
+	s.on()
 	s.add("pump-01")
 	s.cutOffUplink()
 	s.report("pump-01", whole("waits"))
 	file := s.backedUp()
 	s.sandbox.SetDown(false)
 	s.confirmed(1)
-	s.off()
-	s.dir = t.TempDir()
-	s.flags["data_dir"] = s.dir
-	s.options.Clock.Synchronised = func() bool { return true }
-	s.flags["openfiskal.idempotency_window"] = "1s"
 	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
-	_, err := s.restore(file, false)
-	must(t, err)
+	s.elsewhere(file)
 	s.on()
 	s.report("pump-01", whole("new"))
 	s.confirmed(1)
