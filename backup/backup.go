@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unsafe"
 
 	"filippo.io/age"
 
@@ -89,7 +90,7 @@ func Write(w io.Writer, passphrase secret.Text, m Manifest, dir string, names []
 		}
 		m.Files = append(m.Files, f)
 	}
-	to, err := age.NewScryptRecipient(string(passphrase.Reveal()))
+	to, err := age.NewScryptRecipient(text(passphrase))
 	if err != nil {
 		return fmt.Errorf("seal the backup: %w", err)
 	}
@@ -114,6 +115,13 @@ func Write(w io.Writer, passphrase secret.Text, m Manifest, dir string, names []
 	return nil
 }
 
+// text gives a passphrase as a string without copying it: a copy of at most 32 bytes
+// would lie on a goroutine's stack, which nothing overwrites.
+func text(passphrase secret.Text) string {
+	b := passphrase.Reveal()
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
 func look(dir, name string) (File, error) {
 	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
@@ -126,7 +134,7 @@ func look(dir, name string) (File, error) {
 }
 
 func pack(w io.Writer, m Manifest, dir string) error {
-	text, err := json.MarshalIndent(m, "", "  ")
+	list, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -134,10 +142,10 @@ func pack(w io.Writer, m Manifest, dir string) error {
 	head := func(name string, size int64) error {
 		return t.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o600, ModTime: m.MadeAt, Format: tar.FormatPAX})
 	}
-	if err := head(manifestName, int64(len(text))); err != nil {
+	if err := head(manifestName, int64(len(list))); err != nil {
 		return err
 	}
-	if _, err := t.Write(text); err != nil {
+	if _, err := t.Write(list); err != nil {
 		return err
 	}
 	for _, f := range m.Files {
@@ -183,7 +191,7 @@ type synced struct{ *os.File }
 func (s synced) Close() error { return errors.Join(s.Sync(), s.File.Close()) }
 
 func read(r io.Reader, passphrase secret.Text, into func(name string) (io.WriteCloser, error)) (m Manifest, err error) {
-	id, err := age.NewScryptIdentity(string(passphrase.Reveal()))
+	id, err := age.NewScryptIdentity(text(passphrase))
 	if err != nil {
 		return m, ErrPassphrase // the empty one
 	}
