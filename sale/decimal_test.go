@@ -178,3 +178,20 @@ func TestFormatAmount(t *testing.T) {
 		}
 	}
 }
+
+func TestParseAmounts(t *testing.T) {
+	for text, want := range map[string]Amounts{
+		"76.22": {true, 7622, 7622}, "76,22": {true, 7622, 7622}, " 76.2 ": {true, 7620, 7620}, "76": {true, 7600, 7600}, "0": {true, 0, 0}, "-1.50": {true, -150, -150},
+		"76.22..80": {true, 7622, 8000}, "76,22 .. 80,00": {true, 7622, 8000}, "5..5": {true, 500, 500},
+		"": {}, "..": {}, "76..": {}, "80..76": {}, "76.225": {}, "1.000,00": {}, "1e3": {}, "+1": {}, "x": {}, ".5": {}, "99999999999999999999": {}, "7_6": {}, "--5": {},
+	} {
+		if got, ok := ParseAmounts(text, "EUR"); got != want || ok != want.Set {
+			t.Errorf("%q is %+v, %v", text, got, ok)
+		}
+	}
+	for currency, want := range map[string]int64{"JPY": 76, "KWD": 76000, "": 7600} {
+		if got, ok := ParseAmounts("76", currency); !ok || got.Least != want {
+			t.Errorf("76 %s is %+v, %v", currency, got, ok)
+		}
+	}
+}

@@ -59,3 +59,47 @@ func FormatAmount(amount int64, currency string) string {
 	}
 	return sign + digits + " " + currency
 }
+
+// Amounts are the amounts from Least to Most, in minor units; the zero value is
+// every amount.
+type Amounts struct {
+	Set         bool
+	Least, Most int64
+}
+
+// ParseAmounts reads what a person types, in the currency's major units: 76.22, or
+// 76.22..80 for all from one to the other. A comma is as good as a point.
+func ParseAmounts(text, currency string) (a Amounts, ok bool) {
+	least, most, isRange := strings.Cut(strings.TrimSpace(text), "..")
+	exp, known := Exponent(currency)
+	if !known {
+		exp = 2
+	}
+	if a.Least, ok = parseAmount(least, exp); !ok {
+		return Amounts{}, false
+	}
+	if a.Most = a.Least; isRange {
+		if a.Most, ok = parseAmount(most, exp); !ok || a.Most < a.Least {
+			return Amounts{}, false
+		}
+	}
+	a.Set = true
+	return a, true
+}
+
+// parseAmount reads one amount with at most exp digits behind the point.
+func parseAmount(text string, exp int) (int64, bool) {
+	text, negative := strings.CutPrefix(strings.TrimSpace(text), "-")
+	whole, part, _ := strings.Cut(strings.ReplaceAll(text, ",", "."), ".")
+	if len(part) > exp || whole == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(whole+part+strings.Repeat("0", exp-len(part)), 10, 63)
+	if err != nil || n > maxAmount {
+		return 0, false
+	}
+	if negative {
+		return -int64(n), true
+	}
+	return int64(n), true
+}

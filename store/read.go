@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"edgegw/sale"
@@ -70,57 +69,6 @@ type Sale struct {
 	ChangedAt    time.Time // zero while nothing became of it
 	StartMissing bool
 	Unsafe       bool
-}
-
-// SaleFilter chooses sales; zero fields choose all.
-type SaleFilter struct {
-	Device sale.DeviceID
-	SaleID string
-	State  sale.State
-	Limit  int // 0: 50
-}
-
-// Sales gives sales, newest first.
-func (db *DB) Sales(ctx context.Context, f SaleFilter) (sales []Sale, err error) {
-	var where strings.Builder
-	var args []any
-	and := func(cond string, arg any) {
-		where.WriteString(" AND " + cond)
-		args = append(args, arg)
-	}
-	if f.Device != "" {
-		and("o.device = (SELECT no FROM device WHERE device_id = ?)", string(f.Device))
-	}
-	if f.SaleID != "" {
-		and("o.ref = ?", f.SaleID)
-	}
-	if f.State != 0 {
-		and("coalesce(s.state, 1) = ?", int64(f.State))
-	}
-	if f.Limit <= 0 {
-		f.Limit = 50
-	}
-	args = append(args, f.Limit)
-	err = db.query(ctx, `SELECT d.device_id, r.register_id, o.ref, coalesce(s.state, 1), o.kind = 1 AND e.no IS NULL,
-		       coalesce(e.total, o.total), o.currency, coalesce(s.operation, o.operation), coalesce(s.fiscal_state, ''),
-		       coalesce(s.document, ''), o.at, coalesce(s.changed_at, 0), o.flags
-		  FROM event o
-		  JOIN device d   ON d.no = o.device
-		  JOIN register r ON r.no = o.register
-		  LEFT JOIN sale s  ON s.no = o.no
-		  LEFT JOIN event e ON e.sale = o.no AND e.kind IN (3, 4) AND e.ref IS NULL
-		 WHERE o.ref IS NOT NULL`+where.String()+` ORDER BY o.no DESC LIMIT ?`,
-		func(scan func(...any) error) error {
-			var s Sale
-			var at, changed, flags int64
-			err := scan(&s.Device, &s.Register, &s.SaleID, &s.State, &s.Open, &s.Total, &s.Currency, &s.Operation, &s.FiscalState,
-				&s.Document, &at, &changed, &flags)
-			s.AcceptedAt, s.ChangedAt = instant(at), instant(changed)
-			s.StartMissing, s.Unsafe = flags&flagStartMissing != 0, flags&flagUnsafe != 0
-			sales = append(sales, s)
-			return err
-		}, args...)
-	return sales, err
 }
 
 // Currency gives the currency of a device's sale; sale.ErrNone if there is no

@@ -432,12 +432,16 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 // The plans behind "flat from 1,000 to 5,000,000": look-ups by index only.
 func TestPlansUseTheirIndexes(t *testing.T) {
 	db := openTest(t)
+	finds := func(f SaleFilter) string { text, _ := f.query(span{}); return text }
 	for name, c := range map[string]struct{ text, want string }{
-		"head": {headQuery, "event_queue"},
-		"end":  {`SELECT raw FROM event WHERE sale = ? AND kind IN (3, 4) AND ref IS NULL`, "event_end"},
-		"ref":  {`SELECT no FROM event o WHERE o.device = ? AND o.ref = ?`, "event_ref"},
-		"mail": {`SELECT m.no FROM mailbox m WHERE m.device = ? AND m.delivered_at IS NULL AND m.no > ? ORDER BY m.no LIMIT 4`, "mailbox_waiting"},
-		"pend": {countPendingQuery, "sale_pending"},
+		"sales":              {finds(SaleFilter{Device: "d", State: 1, Operation: "o", From: t0}), "SEARCH o USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+		"sales of an amount": {finds(SaleFilter{Amount: sale.Amounts{Set: true}}), "SEARCH e USING INDEX event_end"},
+		"sale of a document": {finds(SaleFilter{Document: "d"}), "SEARCH s USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
+		"head":               {headQuery, "event_queue"},
+		"end":                {`SELECT raw FROM event WHERE sale = ? AND kind IN (3, 4) AND ref IS NULL`, "event_end"},
+		"ref":                {`SELECT no FROM event o WHERE o.device = ? AND o.ref = ?`, "event_ref"},
+		"mail":               {`SELECT m.no FROM mailbox m WHERE m.device = ? AND m.delivered_at IS NULL AND m.no > ? ORDER BY m.no LIMIT 4`, "mailbox_waiting"},
+		"pend":               {countPendingQuery, "sale_pending"},
 	} {
 		var plan []string
 		err := db.query(context.Background(), "EXPLAIN QUERY PLAN "+c.text, func(scan func(...any) error) error {
