@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -30,6 +31,7 @@ type memory struct {
 	keys    map[sale.DeviceID]string
 	who     []string
 	filters []SaleFilter
+	told    []string
 	set     []SetKey
 
 	code      string // claims the page
@@ -219,6 +221,21 @@ func (m *memory) Sales(_ context.Context, f SaleFilter) ([]Sale, error) {
 	return []Sale{{SaleID: "s/1 &x", DeviceID: "pump-1", Total: 7622, Currency: "EUR"}}, m.broken
 }
 
+func (m *memory) FindSales(ctx context.Context, f SaleFilter) (found FoundSales, err error) {
+	if f.Document == "more*" && f.Before == 0 {
+		found.Next, found.Reached = 7, time.UnixMilli(1_800_000_000_123).UTC()
+	}
+	found.Sales, err = m.Sales(ctx, f)
+	return found, err
+}
+
+func (m *memory) SaleStory(_ context.Context, device sale.DeviceID, saleID string, payloads bool) (SaleStory, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = append(m.told, fmt.Sprintf("%s %s %v", device, saleID, payloads))
+	return SaleStory{Sale: Sale{SaleID: saleID, DeviceID: device}}, m.broken
+}
+
 func (m *memory) Quarantine(_ context.Context, f QuarantineFilter) ([]QuarantineItem, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -378,7 +395,8 @@ func TestKeyOfARegister(t *testing.T) {
 func TestSalesFilterArrivesWhole(t *testing.T) {
 	m, path, _ := serve(t)
 	c := dial(t, path)
-	want := SaleFilter{DeviceID: "pump-1", SaleID: "a/b&c=d #1", State: "waiting", Limit: 7}
+	want := SaleFilter{DeviceID: "pump-1", RegisterID: "reg_1", SaleID: "a/b&c=d #1", State: "waiting", Operation: "op_1", Document: "2026-00*", Amount: sale.Amounts{Set: true, Least: -5, Most: 7622},
+		From: time.UnixMilli(1_795_000_000_250).UTC(), To: time.UnixMilli(1_796_000_000_000).UTC(), Before: 4711, Limit: 7}
 	got, err := c.Sales(t.Context(), want)
 	if err != nil || len(got) != 1 || got[0].SaleID != "s/1 &x" || got[0].Flags == nil {
 		t.Errorf("sales %+v, %v", got, err)
@@ -388,6 +406,69 @@ func TestSalesFilterArrivesWhole(t *testing.T) {
 	}
 	if _, err := c.Sales(t.Context(), SaleFilter{}); err != nil || m.filters[1] != (SaleFilter{}) {
 		t.Errorf("the empty filter arrived as %+v, %v", m.filters[1], err)
+	}
+}
+
+// A search that goes on is followed to its end, or page by page.
+func TestASearchGoesOn(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	found, err := c.FindSales(t.Context(), SaleFilter{Document: "more*", SaleID: "a&b"})
+	if err != nil || found.Next != 7 || !found.Reached.Equal(time.UnixMilli(1_800_000_000_123)) || len(found.Sales) != 1 {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	all, err := c.Sales(t.Context(), SaleFilter{Document: "more*", Limit: 5})
+	if last := m.filters[len(m.filters)-1]; err != nil || len(all) != 2 || last.Before != 7 || last.Limit != 4 {
+		t.Errorf("listed %d, last with %+v, %v", len(all), last, err)
+	}
+	if all, err = c.Sales(t.Context(), SaleFilter{Document: "more*", Limit: 1}); err != nil || len(all) != 1 {
+		t.Errorf("listed %d, %v", len(all), err)
+	}
+}
+
+func TestASearchThatCannotBeIsRefused(t *testing.T) {
+	m, path, said := serve(t)
+	c := dial(t, path)
+	key := "ofk_reg_live_0123456789abcdef"
+	for _, f := range []SaleFilter{{State: "lost"}, {DeviceID: "Pump"}, {RegisterID: "a/b"}, {From: time.UnixMilli(2), To: time.UnixMilli(1)}, {SaleID: key}, {Document: "x" + key}, {Operation: key}} {
+		if _, err := c.FindSales(t.Context(), f); err == nil {
+			t.Errorf("%+v was taken", f)
+		}
+	}
+	if said.Len() > 0 {
+		t.Errorf("it got to the gateway: %s", said)
+	}
+	h := Handler(m)
+	for _, q := range []string{"amount=x", "amount=76.22", "amount=5..1", "before=0", "before=x", "from=yesterday", "limit=0", "state=lost", "from=2026-11-22T08:00:00Z&to=2026-11-22T07:00:00Z", "sale_id=" + key, "document_number=" + key} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Prefix+"/sales?"+q, nil))
+		if w.Code != http.StatusBadRequest || strings.Contains(w.Body.String(), key) {
+			t.Errorf("%s: %d %s", q, w.Code, w.Body)
+		}
+	}
+	if len(m.filters) > 0 {
+		t.Errorf("searched %+v", m.filters)
+	}
+}
+
+// A sale's id is any printable ASCII, also what means something in an address.
+func TestTheIdOfASaleArrivesWhole(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	ids := []string{"4711", "a/b", "a//b", "..", ".", "../x", "a b", "?x=1", "#1", "100%", "%2F", "a%b&c=d+e;f", `\"'<>`}
+	for i, id := range ids {
+		s, err := c.SaleStory(t.Context(), "pump-1", id, i%2 == 1)
+		if err != nil || s.Sale.SaleID != id || s.Parts == nil {
+			t.Errorf("%q: %+v, %v", id, s, err)
+		}
+		if len(m.told) != i+1 || m.told[i] != fmt.Sprintf("pump-1 %s %v", id, i%2 == 1) {
+			t.Fatalf("%q arrived as %q", id, m.told)
+		}
+	}
+	for _, id := range []string{"", "ofk_reg_live_0123456789abcdef"} {
+		if _, err := c.SaleStory(t.Context(), "pump-1", id, false); err == nil || len(m.told) != len(ids) {
+			t.Errorf("%q was asked for", id)
+		}
 	}
 }
 

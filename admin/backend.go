@@ -34,7 +34,7 @@ type Backend interface {
 	Physician
 	Supporter
 	BackupMaker
-	Sales(ctx context.Context, f SaleFilter) ([]Sale, error)
+	Journal
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
 	Explain(ctx context.Context, subject string) (Explanation, error)
@@ -168,31 +168,6 @@ type KeyResult struct {
 	RegisterID sale.RegisterID `json:"register_id"`
 	Key        string          `json:"key"` // active, unverified or pending
 	Notice     string          `json:"notice,omitempty"`
-}
-
-// SaleFilter chooses sales; zero fields choose all.
-type SaleFilter struct {
-	DeviceID sale.DeviceID
-	SaleID   string
-	State    string // waiting, confirmed, quarantined, resolved
-	Limit    int    // 0: 50
-}
-
-// Sale is one sale as technicians see it.
-type Sale struct {
-	SaleID         string          `json:"sale_id"`
-	DeviceID       sale.DeviceID   `json:"device_id"`
-	RegisterID     sale.RegisterID `json:"register_id"`
-	State          string          `json:"state" enum:"waiting,confirmed,quarantined,resolved"`
-	Open           bool            `json:"open"` // its end has not been reported
-	Total          int64           `json:"total"`
-	Currency       string          `json:"currency"`
-	Operation      string          `json:"operation"`
-	FiscalState    string          `json:"fiscal_state,omitempty"`
-	DocumentNumber string          `json:"document_number,omitempty"`
-	AcceptedAt     time.Time       `json:"accepted_at"`
-	ChangedAt      time.Time       `json:"changed_at,omitzero"`
-	Flags          []string        `json:"flags"`
 }
 
 // Explanation says how something is, in a sentence that ends in what to do.

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,12 +26,6 @@ var ErrNotRunning = errors.New("no gateway runs on this data directory")
 
 // SocketName is the gateway's socket in its data directory (CONTRACT.md section 5).
 const SocketName = "edgegw.sock"
-
-// SaleStates are the values of SaleFilter.State and Sale.State.
-var SaleStates = []string{"waiting", "confirmed", "quarantined", "resolved"}
-
-// ValidState reports whether s is one of SaleStates.
-func ValidState(s string) bool { return slices.Contains(SaleStates, s) }
 
 // longestSocket is the most bytes that the path of a socket may have on Linux,
 // where sun_path holds 108 with its end.
@@ -116,20 +109,6 @@ func (c *Client) SetKey(ctx context.Context, k SetKey, by string) (out KeyResult
 	return out, c.do(ctx, http.MethodPut, path, keyBody{string(k.Key.Reveal()), k.Unverified}, by, &out)
 }
 
-// Sales lists sales, newest first.
-func (c *Client) Sales(ctx context.Context, f SaleFilter) (out []Sale, err error) {
-	q := url.Values{}
-	for name, value := range map[string]string{"device_id": string(f.DeviceID), "sale_id": f.SaleID, "state": f.State} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	if f.Limit != 0 {
-		q.Set("limit", strconv.Itoa(f.Limit))
-	}
-	return out, c.do(ctx, http.MethodGet, "/sales?"+q.Encode(), nil, "", &out)
-}
-
 // Explain says how something is.
 func (c *Client) Explain(ctx context.Context, subject string) (out Explanation, err error) {
 	path := "/explain"
@@ -198,25 +177,31 @@ func (c *Client) Close() error {
 
 // do makes one request. An empty by is the unix user of this process.
 func (c *Client) do(ctx context.Context, method, path string, body any, by string, into any) error {
+	_, err := c.fetch(ctx, method, path, body, by, into)
+	return err
+}
+
+// fetch is do with the header of the answer.
+func (c *Client) fetch(ctx context.Context, method, path string, body any, by string, into any) (http.Header, error) {
 	answer, err := c.ask(ctx, method, path, body, by)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode >= 300 {
-		return refusedBy(answer)
+		return nil, refusedBy(answer)
 	}
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return fmt.Errorf("read the gateway's answer: %w", err)
+		return nil, fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	if into == nil {
-		return nil
+		return answer.Header, nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("read the gateway's answer: %w", err)
+		return nil, fmt.Errorf("read the gateway's answer: %w", err)
 	}
-	return nil
+	return answer.Header, nil
 }
 
 // ask sends a request in the name of a person; body is JSON, or a file.

@@ -16,6 +16,7 @@ type about struct {
 	params  []param
 	answer  any    // a value of its type; nil: 204, nothing
 	lines   bool   // the answer is one JSON object per line
+	pages   bool   // its answer may be one page of several
 	file    string // the media type of the answer, where that is a file and no JSON
 }
 
@@ -52,6 +53,12 @@ func (a about) givesFile(media string) about {
 	return a
 }
 
+// paged says that a header of the answer says where it goes on.
+func (a about) paged() about {
+	a.pages = true
+	return a
+}
+
 // but is the same about another route.
 func (a about) but(summary string) about {
 	a.summary = summary
@@ -74,8 +81,24 @@ var (
 	askFrom      = param{"from", "Not before this time.", object{"type": "string", "format": "date-time"}}
 	askTo        = param{"to", "Before this time.", object{"type": "string", "format": "date-time"}}
 	askHead      = param{"head", "A chain value that was noted before and must occur; may stand several times.", object{"type": "array", "maxItems": mostHeads, "items": object{"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}}}
+	askPayloads  = param{"payloads", "Also what was reported, sent and answered, with card numbers masked.", object{"type": "boolean"}}
 	askLimit     = param{"limit", "How many at most.", object{"type": "integer", "minimum": 1, "maximum": maxLimit}}
 )
+
+// salesParams are those of a search for sales.
+var salesParams = []param{
+	askDevice,
+	{"register_id", "Only of this register.", object{"type": "string"}},
+	askSale,
+	askSaleState,
+	{"operation", "Only the sale that this operation stands for.", object{"type": "string"}},
+	{"document_number", "Only with this receipt number; with * at its end, all that begin so.", object{"type": "string"}},
+	{"amount", "Only ended ones of this amount, or between two, in minor units, as in 7622 or 7622..8000.", object{"type": "string", "pattern": `^-?[0-9]{1,16}(\.\.-?[0-9]{1,16})?$`}},
+	{"from", "Not accepted before this time.", object{"type": "string", "format": "date-time"}},
+	{"to", "Accepted before this time.", object{"type": "string", "format": "date-time"}},
+	{"before", "Where a search goes on, from the Link of its page before.", object{"type": "integer", "minimum": 1}},
+	askLimit,
+}
 
 // auditParams are those of the audit trail.
 var auditParams = []param{
@@ -108,6 +131,10 @@ func pathParams(path string) (all []object) {
 			means, schema["pattern"] = "Id of a device.", "^[a-z0-9][a-z0-9-]{0,62}$"
 		case "registers":
 			means, schema["pattern"] = "OpenFiskal's id of a register.", "^[A-Za-z0-9_-]{1,128}$"
+		case "{device}":
+			means, schema["maxLength"] = "The id that the device has given to the sale. It may hold any printable ASCII character: encode / as %2F.", 64
+		case "sales":
+			means, schema["pattern"] = "Id of the device that reported the sale.", "^[a-z0-9][a-z0-9-]{0,62}$"
 		case "quarantine":
 			means, schema["maxLength"] = "Number of an item, or its sale_id where only one open item has it.", 256
 		case "people":

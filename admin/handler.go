@@ -33,7 +33,8 @@ import (
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
 //	DELETE /api/v1/devices/{id}/cards  says that somebody has seen to card data that it sent
 //	GET    /api/v1/explain?subject=    one sentence, with what it is made from
-//	GET    /api/v1/sales?device_id=&sale_id=&state=&limit=
+//	GET    /api/v1/sales?sale_id=&amount=&from=&to=&document_number=&…   the newest first; Link says where it goes on
+//	GET    /api/v1/sales/{device}/{sale}?payloads=   all that is known of one sale, in order
 //	GET    /api/v1/quarantine?state=open|all&device_id=&sale_id=&limit=
 //	GET    /api/v1/quarantine/{id}     what was reported, sent and answered, and what may be decided
 //	POST   /api/v1/quarantine/{id}/retry|resolve|discard   {"reason","operation"}: decides
@@ -93,11 +94,12 @@ func (a api) routes() map[string]map[string]route {
 		"/keys": {http.MethodGet: {a.forRotation, withRead, does("Lists every key on this box, without it: what to rotate when it was stolen.").gives([]KeyToRotate{})}},
 		"/platform-key": {http.MethodPut: {a.setPlatformKey, socketOnly, does("Stores the site's platform key (openfiskal.topology: server_side).").takes(&platformKeyBody{}, "platform_key").gives(KeyResult{})},
 			http.MethodDelete: {a.forgetPlatformKey, socketOnly, does("Removes the platform key from this box, where the site does not send with it any more.")}},
-		"/recipient": {http.MethodPost: {a.recipient, socketOnly, does("What bundles for this box are encrypted to; made when it is asked for first, or anew.").takes(&recipientAsk{}).gives(recipientBody{})}},
-		"/import":    {http.MethodPost: {a.importFile, withProvision, does("Adds devices and keys from CSV or a bundle. A JSON object per row comes as soon as it is done, with credentials, this once.").takesFile(importTypes).givesLines(ImportRow{})}},
-		"/explain":   {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
-		"/sales":     {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(askDevice, askSale, askSaleState, askLimit).gives([]Sale{})}},
-		"/doctor":    {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
+		"/recipient":             {http.MethodPost: {a.recipient, socketOnly, does("What bundles for this box are encrypted to; made when it is asked for first, or anew.").takes(&recipientAsk{}).gives(recipientBody{})}},
+		"/import":                {http.MethodPost: {a.importFile, withProvision, does("Adds devices and keys from CSV or a bundle. A JSON object per row comes as soon as it is done, with credentials, this once.").takesFile(importTypes).givesLines(ImportRow{})}},
+		"/explain":               {http.MethodGet: {a.explain, withRead, does("One sentence about the site, a device, a register or a sale, with what it is made from.").with(askSubject).gives(Explanation{})}},
+		"/sales":                 {http.MethodGet: {a.sales, withRead, does("Lists sales, the newest first.").with(salesParams...).gives([]Sale{}).paged()}},
+		"/sales/{device}/{sale}": {http.MethodGet: {a.saleStory, withRead, does("Tells all that is known of one sale, in order: events with the calls they owe, attempts in vain, answers, decisions and receipts.").with(askPayloads).gives(SaleStory{})}},
+		"/doctor":                {http.MethodGet: {a.doctor, withRead, does("Looks at everything that the site needs: each check with what was found and what to do.").with(askVersion).gives([]Check{})}},
 
 		"/backup":         {http.MethodPost: {a.backup, socketOnly, does("Gives the site's data, sealed with a passphrase, while sales come in.").takes(&backupBody{}, "passphrase").givesFile(BackupType)}},
 		"/support-bundle": {http.MethodPost: {a.supportBundle, socketOnly, does("Makes a ZIP, of less than 10 MB, of all that is known of the site and is no secret; manifest.json in it says what there is.").givesFile(BundleType)}},
@@ -266,16 +268,6 @@ func (a api) setKey(w http.ResponseWriter, r *http.Request, set SetKey, f *Refus
 	reply(w, result, err, set.Key)
 }
 
-func (a api) sales(w http.ResponseWriter, r *http.Request) {
-	filter, f := saleFilter(r)
-	if f != nil {
-		fail(w, f, secret.Text{})
-		return
-	}
-	all, err := a.b.Sales(r.Context(), filter)
-	replyList(w, all, err)
-}
-
 func (a api) explain(w http.ResponseWriter, r *http.Request) {
 	if f := query(r, askSubject.name); f != nil {
 		fail(w, f, secret.Text{})
@@ -286,23 +278,6 @@ func (a api) explain(w http.ResponseWriter, r *http.Request) {
 		e.Details = []Detail{}
 	}
 	reply(w, e, err, secret.Text{})
-}
-
-func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
-	if f := query(r, names(askDevice, askSale, askSaleState, askLimit)...); f != nil {
-		return SaleFilter{}, f
-	}
-	q := r.URL.Query()
-	filter := SaleFilter{DeviceID: sale.DeviceID(q.Get("device_id")), SaleID: q.Get("sale_id"), State: q.Get("state")}
-	if filter.DeviceID != "" && !filter.DeviceID.Valid() {
-		return SaleFilter{}, noDevice()
-	}
-	if filter.State != "" && !ValidState(filter.State) {
-		return SaleFilter{}, invalid("there is no such state of a sale", "States are "+strings.Join(SaleStates, ", ")+".")
-	}
-	n, f := limit(q.Get("limit"))
-	filter.Limit = n
-	return filter, f
 }
 
 func limit(text string) (int, *Refusal) {

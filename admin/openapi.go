@@ -123,6 +123,12 @@ func (rt route) responses(method, path string, types schemas) object {
 	default:
 		good["content"] = inJSON(types.of(reflect.TypeOf(rt.about.answer)))
 	}
+	if rt.about.pages {
+		good["headers"] = object{
+			"Link":        object{"description": "With rel=\"next\": the next page. The search has not come to its end without it having been asked for, also where this page is short or empty.", "schema": object{"type": "string"}},
+			HeaderReached: object{"description": "With Link: all sales since this time have been looked at.", "schema": object{"type": "string", "format": "date-time"}},
+		}
+	}
 	all := object{strconv.Itoa(code): good}
 	refused := map[int]bool{}
 	for _, code := range slices.Sorted(maps.Keys(statuses)) {

@@ -99,7 +99,7 @@ func TestEveryRouteIsDescribedAsItIs(t *testing.T) {
 			if got := strings.Join(texts(op["x-edgegw-scopes"]), " "); got != strings.Join(rt.access.scopesOf(), " ") {
 				t.Errorf("%s %s says scopes %s", method, path, got)
 			}
-			target := Prefix + strings.NewReplacer("{id}", "pump-1", "{device}", "pump-1", "{register}", "reg_1", "{token}", "AAAAAAAA", "{name}", "anna").Replace(path)
+			target := Prefix + strings.NewReplacer("{id}", "pump-1", "{device}", "pump-1", "{register}", "reg_1", "{token}", "AAAAAAAA", "{name}", "anna", "{sale}", "s1").Replace(path)
 			said := remedy(handler, method, target+"?nonsense=1", "")
 			if want := known(named(op["parameters"])); !strings.Contains(said, want) {
 				t.Errorf("%s %s describes %q; the route says: %s", method, path, want, said)

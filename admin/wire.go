@@ -175,13 +175,3 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(p)
 }
-
-// MarshalJSON writes no flags as [].
-func (s Sale) MarshalJSON() ([]byte, error) {
-	type plain Sale
-	p := plain(s)
-	if p.Flags == nil {
-		p.Flags = []string{}
-	}
-	return json.Marshal(p)
-}

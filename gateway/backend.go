@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"time"
 
@@ -98,30 +97,6 @@ func (k *control) keyState(r sale.RegisterID) (state, hint string) {
 		hint = "…" + info.LastFour
 	}
 	return string(info.State), hint
-}
-
-// Sales tells of sales, newest first.
-func (k *control) Sales(ctx context.Context, f admin.SaleFilter) ([]admin.Sale, error) {
-	state, ok := map[string]sale.State{"": 0, "waiting": sale.Waiting, "confirmed": sale.Settled, "quarantined": sale.Quarantine, "resolved": sale.ByPerson}[f.State]
-	if !ok {
-		return nil, &admin.Refusal{Code: "invalid", Message: fmt.Sprintf("a sale is never %q", f.State),
-			Remedy: "Choose waiting, confirmed, quarantined or resolved"}
-	}
-	rows, err := k.db.Sales(ctx, store.SaleFilter{Device: f.DeviceID, SaleID: f.SaleID, State: state, Limit: f.Limit})
-	list := []admin.Sale{}
-	for _, s := range rows {
-		a := admin.Sale{SaleID: s.SaleID, DeviceID: s.Device, RegisterID: s.Register, State: s.State.String(), Open: s.Open, Total: s.Total,
-			Currency: s.Currency, Operation: s.Operation, FiscalState: s.FiscalState, DocumentNumber: s.Document,
-			AcceptedAt: s.AcceptedAt, ChangedAt: s.ChangedAt, Flags: []string{}}
-		if s.StartMissing {
-			a.Flags = append(a.Flags, sale.FlagStartMissing)
-		}
-		if s.Unsafe {
-			a.Flags = append(a.Flags, "qos0")
-		}
-		list = append(list, a)
-	}
-	return list, err
 }
 
 // Status tells of the site in one look.

@@ -161,12 +161,22 @@ func (e explainer) device(ctx context.Context, d sale.Device) (admin.Explanation
 
 func (e explainer) sale(ctx context.Context, d sale.DeviceID, saleID string) (admin.Explanation, error) {
 	x := admin.Explanation{Subject: string(d) + "/" + saleID, Kind: "sale"}
-	story, err := e.k.db.Story(ctx, d, saleID)
-	if errors.Is(err, sale.ErrNone) {
-		return x, unexplained(x.Subject)
-	}
+	sentence, story, err := e.story(ctx, d, saleID)
 	if err != nil {
 		return x, err
+	}
+	x.Sentence, x.Details = sentence, details(tell(&story, false))
+	return x, nil
+}
+
+// story gives a sale's story, and the sentence about it.
+func (e explainer) story(ctx context.Context, d sale.DeviceID, saleID string) (string, store.Story, error) {
+	story, err := e.k.db.Story(ctx, d, saleID)
+	if errors.Is(err, sale.ErrNone) {
+		return "", story, unexplained(string(d) + "/" + saleID)
+	}
+	if err != nil {
+		return "", story, err
 	}
 	f := saleFacts{Story: story}
 	for i := range e.facts.registers {
@@ -175,13 +185,12 @@ func (e explainer) sale(ctx context.Context, d sale.DeviceID, saleID string) (ad
 		}
 	}
 	if f.register == nil {
-		return x, fmt.Errorf("explain sale %s: its register has no queue", saleID)
+		return "", story, fmt.Errorf("explain sale %s: its register has no queue", saleID)
 	}
 	if h, err := e.k.db.Head(ctx, story.Register); err == nil {
 		f.head, f.known = h, true // otherwise nothing can be sent, and the cause is told
 	}
-	x.Sentence, x.Details = e.facts.saleSentence(&f), tell(&story)
-	return x, nil
+	return e.facts.saleSentence(&f), story, nil
 }
 
 // ForgetGaps takes the gaps in a device's count off, which somebody has looked

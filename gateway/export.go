@@ -121,16 +121,7 @@ func eventOf(kind sale.Kind, raw []byte) *sale.Event {
 }
 
 func flagWords(startMissing, unsafe, superseded bool) string {
-	var all []string
-	for _, f := range []struct {
-		is   bool
-		word string
-	}{{startMissing, sale.FlagStartMissing}, {unsafe, "qos0"}, {superseded, "superseded"}} {
-		if f.is {
-			all = append(all, f.word)
-		}
-	}
-	return strings.Join(all, " ")
+	return strings.Join(flagList(startMissing, unsafe, superseded), " ")
 }
 
 func eventTable(ctx context.Context, s *store.Snapshot, p store.Period) audit.Table {

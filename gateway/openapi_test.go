@@ -281,7 +281,12 @@ func (d *described) keys(s *testSite) {
 func (d *described) rest() {
 	d.ask(200, "GET", "/sales", "")
 	d.ask(200, "GET", "/sales?state=quarantined&limit=2&device_id=pump-01", "")
+	d.ask(200, "GET", "/sales?amount=7622..8000&from=2026-01-01T00:00:00Z&register_id=reg_pump-01&document_number=2*", "")
 	d.ask(400, "GET", "/sales?nonsense=1", "")
+	d.ask(200, "GET", "/sales/pump-01/good", "")
+	d.ask(200, "GET", "/sales/pump-01/s1?payloads=true", "")
+	d.ask(404, "GET", "/sales/pump-01/none", "")
+	d.ask(400, "GET", "/sales/pump-01/good?payloads=some", "")
 	d.ask(200, "GET", "/quarantine", "")
 	d.ask(200, "GET", "/quarantine/1", "")
 	d.ask(404, "GET", "/quarantine/99", "")
@@ -388,7 +393,7 @@ func TestEveryDescribedRouteIsRefusedToOthers(t *testing.T) {
 			if method == "parameters" {
 				continue
 			}
-			o := op{method: strings.ToUpper(method), url: s.secure(admin.Prefix + strings.NewReplacer("{id}", "pump-01", "{device}", "pump-01", "{register}", "reg_pump-01", "{token}", "AAAAAAAA").Replace(path))}
+			o := op{method: strings.ToUpper(method), url: s.secure(admin.Prefix + strings.NewReplacer("{id}", "pump-01", "{device}", "pump-01", "{register}", "reg_pump-01", "{token}", "AAAAAAAA", "{sale}", "s1").Replace(path))}
 			for _, scope := range about.(map[string]any)["x-edgegw-scopes"].([]any) {
 				o.scopes = append(o.scopes, sale.Scope(scope.(string)))
 			}

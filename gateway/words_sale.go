@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"edgegw/admin"
@@ -134,55 +133,10 @@ func (s *siteFacts) fiscal(f *saleFacts) string {
 	return ""
 }
 
-// tell gives a sale's story, the oldest first.
-func tell(s *store.Story) (details []admin.Detail) {
-	for _, e := range s.Events {
-		text := e.Kind.String() + " reported"
-		if e.Superseded {
-			text += "; a newer update stands for it"
-		}
-		details = append(details, admin.Detail{At: e.At, What: "event", Text: text})
-	}
-	for _, t := range s.Tries {
-		details = append(details, tried(t, ""))
-	}
-	for _, a := range s.Answers {
-		text := a.Step.String() + " confirmed"
-		if a.Adopted {
-			text += ", as a look-up found"
-		}
-		details = append(details, admin.Detail{At: a.At, What: "answer", Text: text, Status: a.Status, RequestID: a.RequestID})
-	}
-	for i := range s.Items {
-		details = append(details, ofItem(&s.Items[i])...)
-	}
-	for _, l := range s.Letters {
-		text := "put into the mailbox"
-		if l.Item != 0 {
-			text = fmt.Sprintf("one that says that the sale is in quarantine (item %d) put into the mailbox", l.Item)
-		}
-		details = append(details, admin.Detail{At: l.At, What: "receipt", Text: text})
-		if !l.Delivered.IsZero() {
-			details = append(details, admin.Detail{At: l.Delivered, What: "receipt", Text: "acknowledged by " + string(s.Device)})
-		}
-	}
-	slices.SortStableFunc(details, func(a, b admin.Detail) int { return a.At.Compare(b.At) })
-	return details
-}
-
 func tried(t store.TriedInVain, before string) admin.Detail {
 	text := fmt.Sprintf("%s%s tried in vain: %s", before, t.Step, strings.TrimSuffix(cmp.Or(t.Code, t.Class.String())+": "+t.Detail, ": "))
 	if t.Times > 1 {
 		text += fmt.Sprintf(" (%s, the last one %s)", times(t.Times), t.Last.Local().Format("2006-01-02 15:04:05"))
 	}
 	return admin.Detail{At: t.At, What: "attempt", Text: text, Class: t.Class.String(), Status: t.Status, RequestID: t.RequestID}
-}
-
-func ofItem(i *sale.Item) []admin.Detail {
-	details := []admin.Detail{{At: i.At, What: "quarantine", Text: fmt.Sprintf("put into quarantine as item %d: %s", i.No, refusedFor(i)),
-		Class: i.Problem.Class.String(), Status: i.Problem.Status, RequestID: i.Problem.RequestID}}
-	if i.Decision != "" {
-		details = append(details, admin.Detail{At: i.Decided, What: "decision", Text: fmt.Sprintf("%s by %s: %s", i.Decision, i.By, i.Reason)})
-	}
-	return details
 }

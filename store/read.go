@@ -109,6 +109,7 @@ type TriedInVain struct {
 	Code      string
 	Detail    string
 	RequestID string
+	Body      []byte // of the answer; in a story only
 }
 
 // Attempts gives the attempts of a register that confirmed nothing, the oldest

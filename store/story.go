@@ -9,8 +9,8 @@ import (
 	"edgegw/sale"
 )
 
-// Story is what the journal knows of one sale, each list with the oldest first.
-// It holds no payload.
+// Story is what the journal knows of one sale, each list with the oldest first but
+// items. What was reported and answered is in it as it came.
 type Story struct {
 	Sale
 	Queued  bool // a call is owed: Place counts
@@ -19,24 +19,35 @@ type Story struct {
 	Tries   []TriedInVain
 	Answers []StoryAnswer
 	Letters []StoryLetter
-	Items   []sale.Item
+	Items   []sale.Item // of the sale, the newest first
+	Refused []sale.Item // messages with its name that are no part of it, likewise
 }
 
 // StoryEvent is an event that a device reported.
 type StoryEvent struct {
-	Kind       sale.Kind
-	At         time.Time // accepted
-	Superseded bool      // a newer update stands for it
+	No           int64
+	Kind         sale.Kind
+	At           time.Time // accepted
+	Quality      string    // how far At can be believed; "" if that was not recorded
+	Superseded   bool      // a newer update stands for it
+	StartMissing bool
+	Unsafe       bool
+	Held         bool        // out of its queue, for a person's decision or by it
+	Done         int         // so many of its calls are over, the first ones
+	Calls        []sale.Call // that it owes or owed; nil where their frozen form is damaged
+	Raw          []byte
 }
 
 // StoryAnswer is an answer of OpenFiskal that confirmed a call.
 type StoryAnswer struct {
+	Event     int64 // StoryEvent.No
 	Step      sale.Step
 	At        time.Time
 	Attempts  int
 	Status    int
 	Adopted   bool // read back by a look-up
 	RequestID string
+	Body      []byte
 }
 
 // StoryLetter is a receipt.
@@ -66,7 +77,10 @@ func (db *DB) Story(ctx context.Context, d sale.DeviceID, saleID string) (Story,
 			return s, err
 		}
 	}
-	s.Items, err = db.Items(ctx, ItemFilter{Device: d, SaleID: saleID, Register: s.Register})
+	if s.Items, err = db.Items(ctx, ItemFilter{Device: d, SaleID: saleID, Register: s.Register}); err != nil {
+		return s, err
+	}
+	s.Refused, err = db.Items(ctx, ItemFilter{Device: d, SaleID: saleID, Messages: true})
 	return s, err
 }
 
@@ -75,28 +89,47 @@ func (db *DB) Story(ctx context.Context, d sale.DeviceID, saleID string) (Story,
 const saleEvents = `(SELECT ?1 UNION SELECT event FROM update_seen WHERE sale = ?1 UNION SELECT no FROM event WHERE sale = ?1 AND kind IN (3, 4) AND ref IS NULL)`
 
 func (db *DB) storyEvents(ctx context.Context, s *Story, no int64) error {
-	return db.query(ctx, `SELECT e.kind, e.at, e.flags, coalesce(e.rseq, 0), coalesce(e.rseq >= q.head, 0)
-		  FROM event e JOIN queue q ON q.register = e.register WHERE e.no IN `+saleEvents+` ORDER BY e.no`,
+	return db.query(ctx, `SELECT e.no, e.kind, e.at, e.flags, coalesce(e.rseq, 0), q.head, q.step, coalesce(h.out, 0) > 0, coalesce(h.step, 0), e.raw, e.calls
+		  FROM event e JOIN queue q ON q.register = e.register LEFT JOIN held h ON h.event = e.no WHERE e.no IN `+saleEvents+` ORDER BY e.no`,
 		func(scan func(...any) error) error {
 			var e StoryEvent
-			var at, flags, place int64
-			var owed bool
-			err := scan(&e.Kind, &at, &flags, &place, &owed)
-			e.At, e.Superseded = instant(at), flags&flagSuperseded != 0
-			if owed && !s.Queued {
+			var at, flags, place, head int64
+			var step, before int
+			var frozen []byte
+			if err := scan(&e.No, &e.Kind, &at, &flags, &place, &head, &step, &e.Held, &before, &e.Raw, &frozen); err != nil {
+				return err
+			}
+			e.At, e.Quality = instant(at), quality(flags)
+			e.Superseded, e.StartMissing, e.Unsafe = flags&flagSuperseded != 0, flags&flagStartMissing != 0, flags&flagUnsafe != 0
+			if place > 0 && place >= head && !s.Queued {
 				s.Queued, s.Place = true, place
 			}
+			if calls, err := sale.Thaw(frozen, e.Raw); err == nil {
+				e.Calls = calls
+			}
+			switch e.Done = before; {
+			case e.Superseded:
+				e.Done = 0
+			case e.Held || place == 0 || place > head: // as far as it was when it was taken out
+			case place == head:
+				e.Done = max(step, before)
+			default:
+				e.Done = len(e.Calls)
+			}
+			for i := range e.Calls {
+				e.Calls[i].Operation = s.Operation
+			}
 			s.Events = append(s.Events, e)
-			return err
+			return nil
 		}, no)
 }
 
 func (db *DB) storyTries(ctx context.Context, s *Story, no int64) error {
-	return db.query(ctx, `SELECT step, at, last_at, times, class, status, code, detail, request_id FROM attempt WHERE event IN `+saleEvents+` ORDER BY no`,
+	return db.query(ctx, `SELECT step, at, last_at, times, class, status, code, detail, request_id, body FROM attempt WHERE event IN `+saleEvents+` ORDER BY no`,
 		func(scan func(...any) error) error {
 			a := TriedInVain{SaleID: s.SaleID}
 			var at, last int64
-			err := scan(&a.Step, &at, &last, &a.Times, &a.Class, &a.Status, &a.Code, &a.Detail, &a.RequestID)
+			err := scan(&a.Step, &at, &last, &a.Times, &a.Class, &a.Status, &a.Code, &a.Detail, &a.RequestID, &a.Body)
 			a.At, a.Last = instant(at), instant(last)
 			s.Tries = append(s.Tries, a)
 			return err
@@ -112,12 +145,12 @@ func (db *DB) storyAnswers(ctx context.Context, s *Story, no int64) error {
 	if err != nil {
 		return err
 	}
-	return db.query(ctx, `SELECT step, at, attempts, status, adopted, request_id FROM answer
+	return db.query(ctx, `SELECT event, step, at, attempts, status, adopted, request_id, body FROM answer
 		 WHERE (no BETWEEN ?2 AND ?3 OR no = (SELECT answer FROM sale WHERE no = ?1)) AND event IN `+saleEvents+` ORDER BY no`,
 		func(scan func(...any) error) error {
 			var a StoryAnswer
 			var at int64
-			err := scan(&a.Step, &at, &a.Attempts, &a.Status, &a.Adopted, &a.RequestID)
+			err := scan(&a.Event, &a.Step, &at, &a.Attempts, &a.Status, &a.Adopted, &a.RequestID, &a.Body)
 			a.At = instant(at)
 			s.Answers = append(s.Answers, a)
 			return err

@@ -38,6 +38,7 @@ type memory struct {
 	uplink, queue string // "" is up, and blocked
 	broken        error  // the making of a bundle
 	looked, well  bool   // by the doctor
+	filters       []admin.SaleFilter
 }
 
 var moment = time.Date(2026, 11, 26, 8, 30, 0, 0, time.UTC)
@@ -79,6 +80,15 @@ func (m *memory) Sales(_ context.Context, f admin.SaleFilter) ([]admin.Sale, err
 		return nil, nil
 	}
 	return []admin.Sale{m.one()}, nil
+}
+
+func (m *memory) FindSales(ctx context.Context, f admin.SaleFilter) (found admin.FoundSales, err error) {
+	m.filters = append(m.filters, f)
+	if f.Document != "" && f.Before == 0 {
+		found.Next, found.Reached = 7, moment
+	}
+	found.Sales, err = m.Sales(ctx, f)
+	return found, err
 }
 
 func (m *memory) Explain(_ context.Context, subject string) (admin.Explanation, error) {
