@@ -74,7 +74,11 @@ edgegw person add anna --role owner --password-stdin`,
 	"person password": `edgegw person password anna`,
 	"sales": `edgegw sales
 edgegw sales --device pump-07 --state waiting
+edgegw sales --amount 76.22 --from 2026-11-22 --to 2026-11-23
+edgegw sales --receipt 2026-000123
 edgegw sales --sale 4711 --json`,
+	"sale": `edgegw sale pump-07/4711
+edgegw sale pump-07/4711 --payloads   # also what was reported, sent and answered`,
 	"quarantine list": `edgegw quarantine list
 edgegw quarantine list --all --device pump-07`,
 	"quarantine show":  `edgegw quarantine show 3`,

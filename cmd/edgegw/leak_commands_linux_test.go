@@ -61,7 +61,8 @@ var leakCommands = map[string][][]string{
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
 
 	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}, {"key", "set", "--platform", "--forget"}},
-	"sales":              {{"sales"}, {"sales", "--json"}, {"sales", "--state", "waiting"}},
+	"sales":              {{"sales"}, {"sales", "--json"}, {"sales", "--state", "waiting"}, {"sales", "--amount", "1..500", "--from", "2026-01-01"}, {"sales", "--receipt", "2*"}},
+	"sale":               {{"sale", "kiosk-03/k1"}, {"sale", "kiosk-03/k1", "--payloads"}, {"sale", "kiosk-03/k1", "--payloads", "--json"}, {"sale", "pump-01/none"}},
 	"quarantine list":    {{"quarantine", "list"}, {"quarantine", "list", "--json"}},
 	"quarantine show":    {{"quarantine", "show", "1"}, {"quarantine", "show", "1", "--json"}},
 	"quarantine retry":   {{"quarantine", "retry", "1", "--reason", "why not"}},
@@ -125,7 +126,7 @@ func (l *leakSite) ask() {
 			l.t.Errorf("%s: %d, %v", url, r.StatusCode, err)
 		}
 	}
-	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting",
+	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting", "/sales?amount=1..99999&document_number=2*", "/sales/kiosk-03/k1?payloads=true",
 		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/audit", "/verify", "/openapi.json"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}

@@ -107,7 +107,8 @@ type commands struct {
 	Backup        backupCmd        `cmd:"" help:"Write the site's data into one file, sealed with a passphrase, while sales come in."`
 	Restore       restoreCmd       `cmd:"" help:"Put a backup back where no gateway runs. What was sent since is read back, and not sent again."`
 	Person        personCmd        `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
-	Sales         salesCmd         `cmd:"" help:"List sales, the newest first."`
+	Sales         salesCmd         `cmd:"" help:"List sales, the newest first; look for one by time, amount or receipt."`
+	Sale          saleCmd          `cmd:"" help:"All that is known of one sale: events, attempts, answers, decisions, receipts."`
 	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`
 	SupportBundle supportBundleCmd `cmd:"" help:"Write a file to send to whoever is to help: all that is known of the site, and no secret."`
 	Sandbox       sandboxCmd       `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`

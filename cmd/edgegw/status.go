@@ -8,7 +8,6 @@ import (
 
 	"edgegw/admin"
 	"edgegw/health"
-	"edgegw/sale"
 )
 
 type statusCmd struct {
@@ -117,62 +116,5 @@ func (a *app) printRegisters(all []admin.Register) {
 			a.when(r.Since), a.when(r.NextAttempt), strconv.Itoa(r.Attempts), dash(r.Reason)})
 	}
 	fmt.Fprintln(a.out)
-	table(a.out, rows...)
-}
-
-type salesCmd struct {
-	Device string `placeholder:"ID" completion:"device" help:"Only of this device."`
-	Sale   string `placeholder:"ID" help:"Only this sale."`
-	State  string `placeholder:"STATE" completion:"sale-state" help:"Only waiting, confirmed, quarantined or resolved ones."`
-	Limit  int    `default:"50" help:"How many at most."`
-	JSON   bool   `help:"Print JSON."`
-}
-
-// Run lists sales.
-func (c *salesCmd) Run(a *app) error {
-	filter := admin.SaleFilter{SaleID: c.Sale, State: c.State, Limit: c.Limit}
-	if c.Device != "" {
-		id, err := deviceID(c.Device)
-		if err != nil {
-			return err
-		}
-		filter.DeviceID = id
-	}
-	if c.State != "" && !admin.ValidState(c.State) {
-		return usage("--state %s: there is no such state; states are %s", c.State, strings.Join(admin.SaleStates, ", "))
-	}
-	if c.Limit < 1 || c.Limit > 10_000 {
-		return usage("--limit %d: give a number from 1 to 10000", c.Limit)
-	}
-	return a.with(false, func(b admin.Backend) error {
-		all, err := b.Sales(a.ctx, filter)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return a.printJSON(list(all))
-		}
-		if len(all) == 0 {
-			fmt.Fprintln(a.out, "There is no such sale.")
-			return nil
-		}
-		a.printSales(all)
-		return nil
-	})
-}
-
-func (a *app) printSales(all []admin.Sale) {
-	rows := [][]string{{"ACCEPTED", "DEVICE", "SALE", "STATE", "TOTAL", "DOCUMENT", "FLAGS"}}
-	for _, s := range all {
-		state := s.State
-		if s.Open {
-			state += ", open"
-		}
-		if s.FiscalState != "" && s.FiscalState != "succeeded" {
-			state += ", fiscal " + s.FiscalState
-		}
-		rows = append(rows, []string{a.when(s.AcceptedAt), string(s.DeviceID), s.SaleID, state,
-			sale.FormatAmount(s.Total, s.Currency), dash(s.DocumentNumber), dash(strings.Join(s.Flags, " "))})
-	}
 	table(a.out, rows...)
 }
