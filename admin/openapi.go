@@ -125,7 +125,7 @@ func (rt route) responses(method, path string, types schemas) object {
 	}
 	if rt.about.pages {
 		good["headers"] = object{
-			"Link":        object{"description": "With rel=\"next\": the next page. The search has not come to its end without it having been asked for, also where this page is short or empty.", "schema": object{"type": "string"}},
+			"Link":        object{"description": "With rel=\"next\" the address of the next page: without it the search is over, with it it is not, also where this page is short or empty.", "schema": object{"type": "string"}},
 			HeaderReached: object{"description": "With Link: all sales since this time have been looked at.", "schema": object{"type": "string", "format": "date-time"}},
 		}
 	}

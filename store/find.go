@@ -229,7 +229,10 @@ func (db *DB) spans(ctx context.Context, from, to time.Time) (all []span, err er
 	if err := db.queryOne(ctx, `SELECT coalesce(min(no), 0), coalesce(max(no), 0) + 1 FROM event`, nil, &low, &high); err != nil {
 		return nil, err
 	}
-	if from.IsZero() && to.IsZero() {
+	switch {
+	case low == 0: // nothing was ever sold
+		return nil, nil
+	case from.IsZero() && to.IsZero():
 		return []span{{low, high}}, nil
 	}
 	first, last := int64(math.MinInt64), int64(math.MaxInt64)

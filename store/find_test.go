@@ -90,6 +90,15 @@ func TestFindSales(t *testing.T) {
 	}
 }
 
+func TestNothingWasEverSold(t *testing.T) {
+	db := openTest(t)
+	for _, f := range []SaleFilter{{}, {From: t0}, {To: t0}, {From: t0, To: second(1)}, {SaleID: "s1"}, {Document: "2026*"}, {Operation: "019abcde-0000-7abc-8000-000000000000"}, {Before: 7}} {
+		if found, err := db.FindSales(t.Context(), f); err != nil || len(found.Sales) > 0 || found.Next != 0 {
+			t.Errorf("%+v: %+v, %v", f, found, err)
+		}
+	}
+}
+
 // Page by page a search gives every sale once.
 func TestPagesOfSales(t *testing.T) {
 	db := bigJournal(t, 120)
