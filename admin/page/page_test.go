@@ -39,6 +39,7 @@ type memory struct {
 	broken        error  // the making of a bundle
 	looked, well  bool   // by the doctor
 	filters       []admin.SaleFilter
+	told          []string // stories
 }
 
 var moment = time.Date(2026, 11, 26, 8, 30, 0, 0, time.UTC)
@@ -89,6 +90,30 @@ func (m *memory) FindSales(ctx context.Context, f admin.SaleFilter) (found admin
 	}
 	found.Sales, err = m.Sales(ctx, f)
 	return found, err
+}
+
+// SaleStory has one part of each kind.
+func (m *memory) SaleStory(_ context.Context, device sale.DeviceID, saleID string, payloads bool) (admin.SaleStory, error) {
+	if saleID == "none" {
+		return admin.SaleStory{}, &admin.Refusal{Code: "not_found", Message: "none", Remedy: "Search."}
+	}
+	m.told = append(m.told, fmt.Sprint(device, " ", saleID, " ", payloads))
+	body := ""
+	if payloads {
+		body = `{"note":"4111111111111111","a":"<b>"}`
+	}
+	receipt := &admin.StoryReceipt{DocumentNumber: "2026-000001", FiscalState: "succeeded", DeliveredAt: moment.Add(3 * time.Hour)}
+	one := m.one()
+	one.SaleID = saleID
+	return admin.SaleStory{Sale: one, Sentence: "It was sold.", Parts: []admin.StoryPart{
+		{At: moment, What: "event", Event: &admin.StoryEvent{Event: "sale", Clock: "unknown", DeviceTime: "2026-11-22T08:31:07+01:00", DeviceClock: "relative", Flags: []string{"start_missing"}, Payload: body,
+			Calls: []admin.StoryCall{{Step: "complete", State: "confirmed", Method: "POST", Path: "/sales/op/complete", IdempotencyKey: "key-of-it", Body: body}}}},
+		{At: moment, What: "quarantine", Item: &admin.StoryItem{ID: "7", Event: "sale", Step: "complete", Reason: "refuses its <b>complete</b>", InDoubt: true, Status: 422, Body: body}},
+		{At: moment.Add(time.Hour), What: "decision", Decision: &admin.StoryDecision{Item: "7", Decision: sale.DecisionRetry, By: "person:anna", Reason: "mended 4111111111111111"}},
+		{At: moment.Add(time.Hour), What: "attempt", Attempt: &admin.StoryAttempt{Step: "complete", Times: 136, Last: moment.Add(2 * time.Hour), Class: "uplink", Code: "refused", Detail: "connection <refused>", Body: body}},
+		{At: moment.Add(2 * time.Hour), What: "answer", Answer: &admin.StoryAnswer{Step: "complete", Status: 200, Adopted: true, RequestID: "req_1", Body: body}},
+		{At: moment.Add(2 * time.Hour), What: "receipt", Receipt: receipt}, {At: moment.Add(3 * time.Hour), What: "delivered", Receipt: receipt},
+	}}, nil
 }
 
 func (m *memory) Explain(_ context.Context, subject string) (admin.Explanation, error) {

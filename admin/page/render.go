@@ -11,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"edgegw/admin"
 )
 
 // views are the templates of one language by their names.
@@ -57,7 +59,8 @@ func funcs(l lang, now func() time.Time) template.FuncMap {
 		"datafile": func(text string) template.URL {
 			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))
 		},
-		"pretty": pretty,
+		"pretty":   pretty,
+		"salepath": admin.SalePath,
 	}
 }
 
@@ -177,6 +180,7 @@ var words = map[string]string{
 	"idle": "up to date", "retrying": "tried again", "blocked": "blocked",
 	"up": "connected", "down": "no connection",
 	"succeeded": "signed", "failed": "not signed",
+	"start": "start", "update": "update", "complete": "end", "cancel": "cancellation", "superseded": "replaced", "closed": "not needed any more",
 	"pump": "pump", "charger": "charger", "kiosk": "kiosk",
 	"owner": "owner", "technician": "technician", "auditor": "auditor",
 	"retry": "try again", "resolve": "it is at OpenFiskal already", "discard": "give it up",

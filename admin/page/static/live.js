@@ -28,6 +28,8 @@
         const now = page.getElementById(old.id);
         if (!now || old.contains(document.activeElement) && document.activeElement.matches("input,select,textarea")) continue;
         times(now);
+        const parts = now.querySelectorAll("details"); // what somebody has opened stays open
+        old.querySelectorAll("details").forEach((d, i) => { if (d.open && parts[i]) parts[i].open = true; });
         if (now.innerHTML !== old.innerHTML) old.replaceChildren(...now.childNodes);
         old.className = now.className;
       }
