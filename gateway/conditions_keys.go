@@ -119,7 +119,7 @@ func (k *control) keyNotice(b *health.Board, id sale.RegisterID) {
 	case newest.Version != info.Version && newest.State == sale.KeyStatePending:
 		c.Code, c.Title = "key_pending", "A new key waits beside "+whose+" until OpenFiskal confirms it"
 		c.Remedy = "It is asked about every minute, and when the one in use is refused." + check
-	case info.State == sale.KeyStateUnverified && k.relay != nil && k.relay.Uplink().Up:
+	case info.State == sale.KeyStateUnverified && k.running != nil && k.running.keys.unconfirmed(info):
 		c.Code, c.Since, c.Title = "key_unverified", info.AddedAt, "OpenFiskal has not confirmed "+whose+" yet"
 		c.Remedy = "It is asked every minute. If this stays, the register id or the key is wrong." + check
 	default:

@@ -80,7 +80,7 @@ func (k *control) mayRequest(r sale.RegisterID, p fiscal.Platform, newKEK bool) 
 		err = devicekeys.ErrWrongKEK
 	}
 	if err != nil && !newKEK {
-		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("keys cannot be opened (register %s: %v), so the key-encryption key may be the wrong one, and no key was asked for", r, err),
+		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("keys cannot be opened (register %s: %v), so the key-encryption key may be the wrong one; a new key could not be kept, and none was asked for", r, err),
 			Remedy: "Give the right key-encryption key back. Where it is lost for good, say so: add --new-kek, and the new key is sealed with the one that is given now"}
 	}
 	return nil

@@ -15,7 +15,8 @@ import (
 // keyWatch is what makes the gateway ask about keys.
 type keyWatch struct {
 	mu       sync.Mutex
-	suspects map[sale.RegisterID]bool // whose key was just refused
+	suspects map[sale.RegisterID]bool  // whose key was just refused
+	open     map[sale.RegisterID]int64 // the version of which OpenFiskal said neither yes nor no
 	poke     chan struct{}
 }
 
@@ -30,6 +31,27 @@ func (k *keyWatch) ask(r sale.RegisterID) {
 	case k.poke <- struct{}{}:
 	default:
 	}
+}
+
+// answered notes whether OpenFiskal said neither yes nor no of a key.
+func (k *keyWatch) answered(info devicekeys.KeyInfo, v verdict) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if v != keyOpen {
+		delete(k.open, info.Register)
+		return
+	}
+	if k.open == nil {
+		k.open = map[sale.RegisterID]int64{}
+	}
+	k.open[info.Register] = info.Version
+}
+
+// unconfirmed reports whether that was the last that it said.
+func (k *keyWatch) unconfirmed(info devicekeys.KeyInfo) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.open[info.Register] == info.Version
 }
 
 // keep remembers suspects that nobody could be asked about.
@@ -104,7 +126,11 @@ func (g *Gateway) verifyKeys(ctx context.Context, all bool) (left bool) {
 		if !open && !suspect[info.Register] && !(isLost && info.State == sale.KeyStateActive) && (!all || info.State != sale.KeyStateRefused) {
 			continue
 		}
-		switch g.verify(ctx, info) {
+		v := g.verify(ctx, info)
+		if v != keyUnknown && info.State == sale.KeyStateUnverified {
+			g.keys.answered(info, v)
+		}
+		switch v {
 		case keyUnknown:
 			g.keys.keep(suspect)
 			return true
