@@ -32,7 +32,9 @@ type Config struct {
 	// AllowVolatileData lets DataDir lie on tmpfs or overlay.
 	AllowVolatileData bool
 
-	origins []Origin
+	origins  []Origin
+	settings Settings
+	base     *Config // without settings; nil: this is it
 }
 
 // Site is what people call this gateway by.
@@ -122,7 +124,7 @@ type Origin struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Source Source `json:"source"`
-	Where  string `json:"where"` // "edgegw.yaml:3", "EDGEGW_HTTP_LISTEN", "flag http.listen"; "" for a default
+	Where  string `json:"where"` // "edgegw.yaml:3", "data/settings.yaml", "EDGEGW_HTTP_LISTEN", "flag http.listen"; "" for a default
 }
 
 // Source is the kind of place a value came from.
@@ -132,6 +134,7 @@ type Source string
 const (
 	FromDefault     Source = "default"
 	FromFile        Source = "file"
+	FromSettings    Source = "settings" // changed on the box
 	FromEnvironment Source = "environment"
 	FromFlag        Source = "flag"
 )

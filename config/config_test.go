@@ -19,7 +19,7 @@ import (
 // quiet is a machine with no file and no variables.
 func quiet() Options { return Options{Search: []string{}, Hostname: "forecourt-3"} }
 
-func writeFile(t *testing.T, text string) string {
+func writeTemp(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "edgegw.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -33,7 +33,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.origins = nil
+	got.origins = nil // the rest is that of no settings
 	if !got.OpenFiskal.Proxy.Equal(secret.FromString("system")) {
 		t.Error("openfiskal.proxy is not system")
 	}
@@ -107,9 +107,9 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 					}
 					o.Flags[path] = plain
 				case path == k.path && nested:
-					o.File = writeFile(t, fmt.Sprintf("%s:\n  %s: %s\n", section, leaf, other[path]))
+					o.File = writeTemp(t, fmt.Sprintf("%s:\n  %s: %s\n", section, leaf, other[path]))
 				case path == k.path:
-					o.File = writeFile(t, fmt.Sprintf("%s: %s\n", path, other[path]))
+					o.File = writeTemp(t, fmt.Sprintf("%s: %s\n", path, other[path]))
 				default:
 					o.Env = append(o.Env, kk.env()+"="+plain)
 				}
@@ -131,7 +131,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 
 func TestLaterSourcesWin(t *testing.T) {
 	o := quiet()
-	o.File = writeFile(t, "openfiskal:\n  timeout: 3s\n  concurrency: 3\n  requests_per_second: 3\n")
+	o.File = writeTemp(t, "openfiskal:\n  timeout: 3s\n  concurrency: 3\n  requests_per_second: 3\n")
 	o.Env = []string{"PATH=/bin", "EDGEGW_OPENFISKAL_TIMEOUT=4s", "EDGEGW_OPENFISKAL_CONCURRENCY=4"}
 	o.Flags = map[string]string{"openfiskal.timeout": "5s"}
 	c, err := Load(o)
@@ -225,7 +225,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 func TestFaultsHideSecrets(t *testing.T) {
 	const canary = "CANARY"
 	o := quiet()
-	o.File = writeFile(t, "vault:\n  kek: [CANARY]\n  kekk: CANARY\nopenfiskal:\n  proxy: \"ftp://u:CANARY@h\"\n  base_url: \"https://u:CANARY@h\"\n")
+	o.File = writeTemp(t, "vault:\n  kek: [CANARY]\n  kekk: CANARY\nopenfiskal:\n  proxy: \"ftp://u:CANARY@h\"\n  base_url: \"https://u:CANARY@h\"\n")
 	o.Env = []string{"EDGEGW_VAULT_KEK= CANARY", "EDGEGW_VAULT_KEY=CANARY", "EDGEGW_OPENFISKAL_PROXY=http://u:CANARY@a b", "EDGEGW_OPENFISKAL_BASE_URL=https://u:CANARY@%zz"}
 	o.Flags = map[string]string{"vault.kek": canary, "vault.kekk": canary, "vault.previous_kek": canary}
 	_, err := Load(o)
@@ -240,7 +240,7 @@ func TestFaultsHideSecrets(t *testing.T) {
 
 func TestReadableFileWithKEKIsRefused(t *testing.T) {
 	o := quiet()
-	o.File = writeFile(t, "vault:\n  kek: ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=\n")
+	o.File = writeTemp(t, "vault:\n  kek: ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8=\n")
 	if _, err := Load(o); err != nil {
 		t.Errorf("mode 0600: %v", err)
 	}
@@ -358,7 +358,7 @@ func TestFormsOfTheKEK(t *testing.T) {
 // TestHTTPListenMayBeOff by every source; the default is on.
 func TestHTTPListenMayBeOff(t *testing.T) {
 	file, env, flag := quiet(), quiet(), quiet()
-	file.File = writeFile(t, "http:\n  listen: \"\"\n")
+	file.File = writeTemp(t, "http:\n  listen: \"\"\n")
 	env.Env = []string{"EDGEGW_HTTP_LISTEN="}
 	flag.Flags = map[string]string{"http.listen": ""}
 	for i, o := range []Options{file, env, flag} {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,13 +21,16 @@ type KeyDoc struct {
 	Default string `json:"default"`
 	Doc     string `json:"doc"`
 	Secret  bool   `json:"secret"`
+	Fixed   string `json:"fixed"`  // why it is no setting; "" where it can be changed on the box
+	OnBox   bool   `json:"on_box"` // as a setting: not from a browser
 }
 
 // Describe lists every known key in the order of CONTRACT.md section 6.
 func Describe() []KeyDoc {
 	docs := make([]KeyDoc, 0, len(known))
 	for _, k := range known {
-		docs = append(docs, KeyDoc{Key: k.path, Env: k.env(), Type: k.kind.name, Default: k.shownDefault(), Doc: k.doc, Secret: k.secret})
+		docs = append(docs, KeyDoc{Key: k.path, Env: k.env(), Type: k.kind.name, Default: k.shownDefault(), Doc: k.doc, Secret: k.secret,
+			Fixed: fixed[k.path], OnBox: slices.Contains(onTheBox, k.path)})
 	}
 	return docs
 }

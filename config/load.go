@@ -37,8 +37,16 @@ type Options struct {
 var SearchPath = []string{"./edgegw.yaml", "/etc/edgegw/edgegw.yaml"}
 
 // Load reads and checks everything. An error is a Faults with one line for each
-// thing that is wrong.
+// thing that is wrong. Settings that cannot be used are no error: see Settings.
 func Load(o Options) (Config, error) {
+	c, err := o.read()
+	if err != nil {
+		return Config{}, err
+	}
+	return c.withSettings(), nil
+}
+
+func (o Options) read() (Config, error) {
 	path, err := o.find()
 	if err != nil {
 		return Config{}, err
@@ -103,7 +111,7 @@ type given struct {
 	line   int
 }
 
-var rank = map[Source]int{FromDefault: 3, FromFile: 0, FromEnvironment: 1, FromFlag: 2}
+var rank = map[Source]int{FromDefault: 4, FromFile: 0, FromSettings: 1, FromEnvironment: 2, FromFlag: 3}
 
 func (g given) fault(problem string) Fault {
 	return Fault{Where: g.where, Key: g.key.path, Problem: problem, rank: rank[g.source], line: g.line}
