@@ -70,6 +70,12 @@ var opened = map[string][]sale.Scope{
 	"POST /api/v1/people":                          nil,
 	"DELETE /api/v1/people/{name}":                 nil,
 	"PUT /api/v1/people/{name}/password":           nil,
+	"GET /api/v1/settings":                         nil,
+	"PUT /api/v1/settings":                         nil,
+	"POST /api/v1/settings/preview":                nil,
+	"POST /api/v1/settings/confirm":                nil,
+	"POST /api/v1/settings/undo":                   nil,
+	"GET /api/v1/settings/history":                 nil,
 }
 
 // Every route says who may use it, and no route says two things at once.

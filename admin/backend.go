@@ -35,6 +35,7 @@ type Backend interface {
 	Supporter
 	BackupMaker
 	Journal
+	SettingsKeeper
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
 	Explain(ctx context.Context, subject string) (Explanation, error)

@@ -49,6 +49,8 @@ import (
 //	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
+//	GET    /api/v1/settings            PUT {"set","reset"}: changes some, on trial; …/history
+//	POST   …/settings/preview|confirm|undo
 //	GET    /api/v1/openapi.json        all of this for programs, made from the routes
 //
 // A register key comes in the body, as register_key, and in no other place, and
@@ -117,6 +119,13 @@ func (a api) routes() map[string]map[string]route {
 		"/audit":  {http.MethodGet: {a.audit, withRead, does("Lists who changed what, the newest first.").with(auditParams...).gives([]AuditEntry{})}},
 		"/export": {http.MethodGet: {a.export, withRead, does("Gives an auditor's ZIP file of a period: sales, events, decisions, outages and the audit trail with its chain.").with(askFrom, askTo).givesFile(ExportType)}},
 		"/verify": {http.MethodGet: {a.verify, withRead, does("Checks the chain of the whole audit trail, and names the first line that was altered.").with(askHead).gives(Verified{})}},
+
+		"/settings": {http.MethodGet: {a.settings, socketOnly, does("Lists every value that can be configured, where it comes from, and why it cannot be changed here.").gives(Settings{})},
+			http.MethodPut: {a.changeSettings, socketOnly, does("Changes settings: the gateway begins anew with them, and undoes them unless somebody confirms.").takes(&SettingsChange{}).gives(ChangedSettings{})}},
+		"/settings/preview": {http.MethodPost: {a.previewSettings, socketOnly, does("Says what a change of settings would do.").takes(&SettingsChange{}).gives(SettingsPreview{})}},
+		"/settings/confirm": {http.MethodPost: {a.endTrial(a.b.ConfirmSettings), socketOnly, does("Says that changed settings work: they stay.")}},
+		"/settings/undo":    {http.MethodPost: {a.endTrial(a.b.UndoSettings), socketOnly, does("Takes back changed settings that nobody has confirmed.")}},
+		"/settings/history": {http.MethodGet: {a.settingsHistory, socketOnly, does("Lists what was changed of the settings, the oldest first.").gives([]SettingsRecord{})}},
 
 		"/people": {http.MethodGet: {a.people, socketOnly, does("Lists those who may use the page.").gives([]Person{})},
 			http.MethodPost: {a.addPerson, socketOnly, does("Adds somebody; a PIN is made where no password is given, and is in this answer and in no later one.").takes(&personBody{}, "name", "role").gives(AddedPerson{})}},

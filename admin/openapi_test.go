@@ -151,9 +151,9 @@ func TestEveryRouteIsDescribedAsItIs(t *testing.T) {
 
 // refusesOthers reports whether a field refuses values of every other type.
 func refusesOthers(h http.Handler, method, target, name string, want any) bool {
-	for kind, value := range map[string]string{"string": `"x"`, "boolean": "true", "integer": "7", "object": "{}"} {
+	for kind, value := range map[string]string{"string": `"x"`, "boolean": "true", "integer": "7", "object": "{}", "array": "[]"} {
 		said := remedy(h, method, target, `{"`+name+`":`+value+`}`)
-		if refused := said == "Send a string." || said == "Send true or false." || said == "Send a whole number."; refused == (kind == want) {
+		if refused := slices.Contains([]string{"Send a string.", "Send true or false.", "Send a whole number.", "Send an object of strings.", "Send a list of strings."}, said); refused == (kind == want) {
 			return false
 		}
 	}

@@ -61,6 +61,16 @@ func (c Config) withSettings() Config {
 	return c
 }
 
+// Kept is the configuration as the next process would find it: with what is kept
+// in data_dir, and not with what is on trial.
+func (c Config) Kept() Config {
+	if c.base != nil {
+		c = *c.base
+	}
+	c.settings = Settings{}
+	return c.withSettings()
+}
+
 // With gives the configuration with these settings in the place of those that it
 // has, or what is wrong with them. File, environment and flags are not read
 // again: they stay as they were when the process began.

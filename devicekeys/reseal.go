@@ -34,6 +34,27 @@ func (r *Ring) UseKEK(kek KEK, older ...KEK) error {
 	return nil
 }
 
+// Sealing is what a ring has derived from its KEKs. It opens what the ring opens,
+// and shows nothing.
+type Sealing struct{ reveal func() (*vault, []*vault) }
+
+// Sealing is for the ring that takes this one's place in the same process: the
+// KEK itself is gone by then.
+func (r *Ring) Sealing() Sealing {
+	s := r.state.Load()
+	v, older := s.vault, s.older
+	return Sealing{func() (*vault, []*vault) { return v, older }}
+}
+
+// UseSealing is UseKEK with what another ring has derived.
+func (r *Ring) UseSealing(s Sealing) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	next := *r.state.Load()
+	next.vault, next.older = s.reveal()
+	r.state.Store(&next)
+}
+
 // open opens a key with the KEK that its seal names.
 func (s *state) open(k sale.SealedKey) (secret.Text, error) {
 	for _, v := range s.older {

@@ -29,6 +29,7 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	k.deviceSide(b)
 	k.tokenConditions(b)
 	k.claimCondition(b)
+	k.settingsConditions(b, k.now())
 	if k.relay == nil {
 		return
 	}

@@ -61,6 +61,7 @@ type control struct {
 	lostKeys  atomic.Bool // a request for a key was lost, and is not over
 	deciding  sync.Mutex  // one decision about a message at a time
 	exporting sync.Mutex  // one export at a time
+	settings  settingsState
 
 	closing sync.Once
 	undos   []func() error

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +47,10 @@ type Options struct {
 	Log       *slog.Logger
 	Recent    *support.Log // what Log has said last, for support bundles; nil: nothing is kept
 	Version   string
+	Legacy    Legacy // of the gateway before in the same process
+
+	// Trial gives a moment after which changed settings are undone; nil is time.After.
+	Trial func(time.Duration) <-chan time.Time
 }
 
 // Gateway is one site's gateway, open and bound.
@@ -65,6 +70,8 @@ type Gateway struct {
 	scrape    http.Handler  // the metrics
 	browsers  http.Handler  // the technicians' page
 	ending    chan struct{} // closed when the gateway ends, for those who wait for news
+	leaving   chan struct{} // closed when another one is to take its place
+	successor atomic.Pointer[config.Config]
 	run       sync.Once
 }
 
@@ -75,7 +82,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{control: core}
+	g := &Gateway{control: core, leaving: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, core.Close())
@@ -85,6 +92,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 		return nil, err
 	}
 	core.running = g
+	core.settings.begin(core.now())
 	return g, nil
 }
 
@@ -122,7 +130,11 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if k.people, err = people.Open(ctx, k.db); err != nil {
 		return nil, err
 	}
+	k.people.KeepCode(o.Legacy.code)
 	k.peopleNow(ctx)
+	if err := k.openSettings(ctx); err != nil {
+		return nil, err
+	}
 	if k.authority, err = siteca.Open(c.DataDir, siteca.Options{SiteName: c.Site.Name, Hosts: c.MQTT.TLSHosts, Now: k.clock.Now}); err != nil {
 		return nil, fmt.Errorf("open the site's certificate authority: %w", err)
 	}

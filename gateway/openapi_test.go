@@ -205,6 +205,7 @@ func TestRealAnswersAreAsDescribed(t *testing.T) {
 	other := describedSite(t, central)
 	other.ask(200, "PUT", "/platform-key", fmt.Sprintf(`{"platform_key":%q}`, central.sandbox.PlatformKey()))
 	maps.Copy(d.asked, other.asked)
+	maps.Copy(d.asked, settingsAsked(t))
 
 	var missed []string
 	for path, item := range d.doc["paths"].(map[string]any) {

@@ -42,6 +42,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "kek", run: g.awaitKEK},
 		{name: "accept", run: g.accepting.run},
 		{name: "cards", run: g.noteCards},
+		{name: "settings", run: g.awaitConfirmation},
 		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
@@ -73,6 +74,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 	case cause = <-died:
 	case <-g.db.Failed():
 		cause = g.db.Cause()
+	case <-g.leaving:
+		g.log.Info("the gateway begins anew with other settings")
 	}
 	g.log.Info("the gateway ends", "cause", cause)
 	close(g.ending)

@@ -14,6 +14,9 @@ import (
 // cannot be used stops sending, not selling, and nothing is made in its place
 // (CONTRACT.md section 4).
 func (k *control) openKeys(ctx context.Context) error {
+	if k.options.Legacy.kek != nil {
+		return k.inheritKeys(ctx)
+	}
 	sealed, err := k.db.Keys(ctx)
 	if err != nil {
 		return err
@@ -35,6 +38,18 @@ func (k *control) openKeys(ctx context.Context) error {
 		k.log.Error("requests for register keys that an earlier process left cannot be settled; they count as lost", "cause", err) // no reason not to sell
 	}
 	return nil
+}
+
+// inheritKeys is openKeys with what the gateway before has derived.
+func (k *control) inheritKeys(ctx context.Context) (err error) {
+	k.kek.Store(k.options.Legacy.kek)
+	if k.ring, err = devicekeys.Open(ctx, k.db, devicekeys.KEK{}); err != nil {
+		return err
+	}
+	k.ring.UseSealing(k.options.Legacy.sealing)
+	k.ring.UseClock(k.now)
+	k.reseal(ctx)
+	return k.adoptRequests(ctx)
 }
 
 func forget(keks []devicekeys.KEK) {

@@ -131,6 +131,14 @@ func (b *Book) Code() string {
 	return b.code
 }
 
+// KeepCode keeps a code that was shown before, "" for none. It comes before the book
+// is shared.
+func (b *Book) KeepCode(code string) {
+	if code != "" {
+		b.code = code
+	}
+}
+
 // Claimed reports whether the site has an owner.
 func (b *Book) Claimed() bool { return b.owners() > 0 }
 

@@ -24,27 +24,33 @@ func (c *runCmd) Run(a *app) error {
 }
 
 // serve is Run without what changes the process.
-func (c *runCmd) serve(a *app, conf config.Config, hardened error) (err error) {
+func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 	recent := &support.Log{}
-	log := slog.New(recent.Handler(newLog(a.err, conf.Log).Handler()))
+	log := func(c config.Config) *slog.Logger { return slog.New(recent.Handler(newLog(a.err, c.Log).Handler())) }
 	if hardened != nil {
-		log.Warn("secrets could be read in the memory of the process, or in a core dump", "cause", hardened)
+		log(conf).Warn("secrets could be read in the memory of the process, or in a core dump", "cause", hardened)
 	}
 	if a.notAnew != nil {
-		log.Debug("memory that is freed is not overwritten", "cause", a.notAnew)
+		log(conf).Debug("memory that is freed is not overwritten", "cause", a.notAnew)
 	}
-	var g *gateway.Gateway
-	err = a.patiently(func() (err error) { // a command may have the data for a moment
-		g, err = gateway.New(a.ctx, conf, gateway.Options{Log: log, Recent: recent, Version: versionText()})
-		return err
+	var unheard func() bool
+	defer func() {
+		if unheard != nil {
+			unheard()
+		}
+	}()
+	return gateway.Serve(a.ctx, conf, func(now config.Config, legacy gateway.Legacy) (g *gateway.Gateway, err error) {
+		err = a.patiently(func() (err error) { // a command may have the data for a moment
+			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy})
+			return err
+		})
+		conf.Vault.KEK.Wipe() // what it opens has been derived from it
+		if err == nil && unheard == nil {
+			// The first signal asks for a clean end; a second one does not wait for it.
+			unheard = context.AfterFunc(a.ctx, a.stop)
+		}
+		return g, err
 	})
-	conf.Vault.KEK.Wipe() // what it opens has been derived from it
-	if err != nil {
-		return err
-	}
-	// The first signal asks for a clean end; a second one does not wait for it.
-	defer context.AfterFunc(a.ctx, a.stop)()
-	return g.Run(a.ctx)
 }
 
 func newLog(w io.Writer, c config.Log) *slog.Logger {
