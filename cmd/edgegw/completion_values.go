@@ -82,6 +82,13 @@ func idsOf(ctx context.Context, b *admin.Client, kind string) (all []suggestion)
 		for _, p := range list {
 			all = append(all, suggestion{p.Name, string(p.Role)})
 		}
+	case "setting":
+		now, _ := b.Settings(ctx)
+		for _, s := range now.Settings {
+			if s.Changeable {
+				all = append(all, suggestion{s.Key, s.Description})
+			}
+		}
 	case "sale-state":
 		for _, s := range admin.SaleStates {
 			all = append(all, suggestion{s, ""})

@@ -72,6 +72,16 @@ edgegw person add anna --role owner --password-stdin`,
 	"person list":     `edgegw person list`,
 	"person remove":   `edgegw person remove tom`,
 	"person password": `edgegw person password anna`,
+	"settings list": `edgegw settings
+edgegw settings --json`,
+	"settings set": `edgegw settings set mqtt.tls_listen=:8884
+edgegw settings set 'site.name=Station 12' log.level=debug --yes`,
+	"settings reset":   `edgegw settings reset mqtt.tls_listen`,
+	"settings confirm": `edgegw settings confirm`,
+	"settings undo":    `edgegw settings undo`,
+	"settings history": `edgegw settings history`,
+	"settings rollback": `edgegw settings rollback 3   # the number is in: edgegw settings history
+edgegw settings rollback 0   # nothing is changed on this box any more`,
 	"sales": `edgegw sales
 edgegw sales --device pump-07 --state waiting
 edgegw sales --amount 76.22 --from 2026-11-22 --to 2026-11-23

@@ -58,6 +58,13 @@ var leakCommands = map[string][][]string{
 	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
 	"person remove":       {{"person", "remove", "nobody"}},
 	"person password":     {{"person", "password", "nobody", "--password-stdin"}},
+	"settings list":       {{"settings"}, {"settings", "--json"}},
+	"settings set":        {{"settings", "set", "site.name=other"}, {"settings", "set", "data_dir=/none", "--yes"}},
+	"settings reset":      {{"settings", "reset", "site.name", "--yes"}},
+	"settings confirm":    {{"settings", "confirm"}},
+	"settings undo":       {{"settings", "undo"}},
+	"settings history":    {{"settings", "history"}, {"settings", "history", "--json"}},
+	"settings rollback":   {{"settings", "rollback", "99", "--yes"}},
 	"import":              {{"import", "--recipient"}, {"import", "/none.csv"}, {"import", "-"}},
 
 	"key set":            {{"key", "set", "pump-99", "--key-stdin"}, {"key", "set", "reg_5", "--key-stdin"}, {"key", "set", "--platform", "--forget"}},
