@@ -19,6 +19,7 @@ var seenTo = map[string]string{
 	"sale_quarantined": "/quarantine", "queue_blocked": "/quarantine", "messages_refused": "/quarantine",
 	"card_data": "/devices/", "seq_gap": "/devices/", "device_fight": "/devices/",
 	"key_missing": "/devices", "key_refused": "/devices", "key_sealed": "/devices", "key_pending": "/devices", "key_new_refused": "/devices", "key_unverified": "/devices", "restored_unread": "/quarantine", "key_request_lost": "/devices",
+	"settings_unconfirmed": "/settings", "settings_undone": "/settings/history", "settings_damaged": "/settings/history",
 }
 
 // condition puts a condition into the language of the page.

@@ -40,6 +40,7 @@ type memory struct {
 	looked, well  bool   // by the doctor
 	filters       []admin.SaleFilter
 	told          []string // stories
+	trial         *admin.SettingsTrial
 }
 
 var moment = time.Date(2026, 11, 26, 8, 30, 0, 0, time.UTC)
@@ -362,7 +363,7 @@ func paths(pattern string) (method string, all []string) {
 
 // everything is a form with which every change would be done.
 var everything = url.Values{"device_id": {"pump-02"}, "register_id": {"reg_2"}, "kind": {"pump"}, "register_key": {"ofk_reg_test_1"}, "platform_key": {"ofk_plat_1"}, "serial": {"0a1b"},
-	"decision": {"retry"}, "reason": {"why not"}, "to": {"de"}, "back": {"/"}, "name": {"anna"}, "password": {"right password"}, "code": {"x"}, "role": {"auditor"}, "days": {"7"}, "passphrase": {"correct horse battery"}, "again": {"correct horse battery"}}
+	"decision": {"retry"}, "reason": {"why not"}, "to": {"de"}, "back": {"/"}, "name": {"anna"}, "password": {"right password"}, "code": {"x"}, "role": {"auditor"}, "days": {"7"}, "passphrase": {"correct horse battery"}, "again": {"correct horse battery"}, "set.site.name": {"Station 2"}}
 
 // Nothing is changed by somebody who has not logged in, whom another page has sent,
 // or whose role is a lesser one; all of it is by a technician.

@@ -44,17 +44,18 @@ func parse(now func() time.Time) (map[lang]views, error) {
 
 func funcs(l lang, now func() time.Time) template.FuncMap {
 	return template.FuncMap{
-		"t":          func(text string, args ...any) string { return l.text(text, args...) },
-		"count":      func(n any, one, many string) string { return l.count(number(n), one, many) },
-		"ago":        func(t time.Time) string { return l.ago(t, now()) },
-		"stamp":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"clock":      l.clock,
-		"money":      l.money,
-		"word":       l.word,
-		"checktitle": l.checkTitle,
-		"icon":       icon,
-		"inwords":    l.condition,
-		"dict":       dict,
+		"t":           func(text string, args ...any) string { return l.text(text, args...) },
+		"count":       func(n any, one, many string) string { return l.count(number(n), one, many) },
+		"ago":         func(t time.Time) string { return l.ago(t, now()) },
+		"stamp":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock":       l.clock,
+		"money":       l.money,
+		"word":        l.word,
+		"checktitle":  l.checkTitle,
+		"settingword": l.settingWord,
+		"icon":        icon,
+		"inwords":     l.condition,
+		"dict":        dict,
 		// A file that the page itself holds: what is shown once is nowhere to be fetched.
 		"datafile": func(text string) template.URL {
 			return template.URL("data:application/octet-stream;base64," + base64.StdEncoding.EncodeToString([]byte(text)))
@@ -210,5 +211,6 @@ var icons = map[string]string{
 	"audit":      `<path d="M5 4h14v16H5zM8 8h8M8 12h8M8 16h5"/>`,
 	"backup":     `<path d="M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6"/>`,
 	"support":    `<circle cx="12" cy="12" r="9"/><circle cx="12" cy="12" r="4"/><path d="m5.6 5.6 3.5 3.5M14.9 14.9l3.5 3.5M5.6 18.4l3.5-3.5M14.9 9.1l3.5-3.5"/>`,
+	"settings":   `<path d="M4 7h9M17 7h3M4 17h3M11 17h9"/><circle cx="15" cy="7" r="2"/><circle cx="9" cy="17" r="2"/>`,
 	"add":        `<path d="M12 5v14M5 12h14"/>`,
 }

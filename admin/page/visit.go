@@ -51,6 +51,7 @@ func (v view) Further() (all []entry) {
 	}
 	if v.Owner() {
 		all = append(all, entry{"backup", "/backup", v.Lang.text("Backup")})
+		all = append(all, entry{"settings", "/settings", v.Lang.text("Settings")})
 		all = append(all, entry{"people", "/people", v.Lang.text("People")})
 	}
 	return all

@@ -1,5 +1,5 @@
 // What the pages do better with JavaScript, and do without: they change by
-// themselves, show times in the zone of the phone, and scan a key.
+// themselves, show times in the zone of the phone, count down, and scan a key.
 "use strict";
 (() => {
   const times = (root) => {
@@ -57,6 +57,16 @@
       if (found.length) input.value = found[0].rawValue.trim();
       else button.textContent = button.dataset.none;
     });
+  }
+  for (const left of document.querySelectorAll("[data-left]")) {
+    const end = performance.now() + 1000 * left.dataset.left;
+    const show = () => {
+      const s = Math.max(0, Math.ceil((end - performance.now()) / 1000));
+      left.textContent = Math.floor(s / 60) + ":" + String(s % 60).padStart(2, "0");
+      if (s === 0) clearInterval(tick);
+    };
+    const tick = left.dataset.left > 0 ? setInterval(show, 1000) : 0;
+    if (tick) show();
   }
   for (const button of document.querySelectorAll("[data-print]")) {
     button.hidden = false;
