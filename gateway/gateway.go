@@ -72,6 +72,7 @@ type Gateway struct {
 	ending    chan struct{} // closed when the gateway ends, for those who wait for news
 	leaving   chan struct{} // closed when another one is to take its place
 	successor atomic.Pointer[config.Config]
+	served    bool // by Serve, which lets another one take its place; set before it runs
 	run       sync.Once
 }
 

@@ -33,6 +33,7 @@ func (k *control) legacy() Legacy {
 func Serve(ctx context.Context, c config.Config, start func(config.Config, Legacy) (*Gateway, error)) error {
 	g, err := start(c, Legacy{})
 	for err == nil {
+		g.served = true
 		err = g.Run(ctx)
 		next := g.successor.Load()
 		if err != nil || next == nil || ctx.Err() != nil {

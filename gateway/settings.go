@@ -173,6 +173,9 @@ func (k *control) ChangeSettings(ctx context.Context, c admin.SettingsChange, by
 // try lets a gateway with the change take this one's place. The lock of the
 // settings is held.
 func (k *control) try(ctx context.Context, p *plan, by string) error {
+	if !k.running.served {
+		return &admin.Refusal{Code: "not_ready", Message: "this gateway cannot begin anew by itself", Remedy: "It was not started with edgegw run: end it, and give it the settings when it is started"}
+	}
 	values := p.next.Settings().Values
 	t := &trialRecord{At: k.now().UTC(), By: by, Changes: p.Changes, Values: values}
 	if err := writeTrial(k.config.DataDir, t); err != nil {

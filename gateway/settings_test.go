@@ -417,6 +417,20 @@ func TestWhatCannotBeChanged(t *testing.T) {
 	s.off()
 }
 
+// A gateway that nobody would follow, as that of the demo, does not end for a
+// change.
+func TestAGatewayWithoutASuccessorStays(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	_, err := s.ChangeSettings(t.Context(), admin.SettingsChange{Set: map[string]string{"log.level": "debug"}}, "")
+	if codeOf(err) != "not_ready" || s.successor.Load() != nil {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, trialFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a trial was left: %v", err)
+	}
+	s.off()
+}
+
 // Where no gateway runs, a change is for the next start.
 func TestAChangeWithoutAGateway(t *testing.T) {
 	s := onFile(t)
