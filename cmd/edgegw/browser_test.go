@@ -198,7 +198,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("the page was loaded anew")
 	}
 	c.looks("overview")
-	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/more"} {
+	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/more"} {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
