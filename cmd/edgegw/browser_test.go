@@ -202,6 +202,7 @@ func TestBrowser(t *testing.T) {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
+	c.aSale()
 	c.open("/quarantine/1")
 	c.do(chromedp.Click(`input[value="discard"]`, chromedp.ByQuery))
 	c.fill("main form", map[string]string{"reason": "sold by hand"})
@@ -230,6 +231,36 @@ func (c *chromium) addAPump(service *sandbox.Service, id, register string) {
 	if said := c.text("main"); !strings.Contains(said, "They are shown this once.") || strings.Contains(said, key) || len(c.text("#password")) < 20 {
 		c.t.Errorf("added: %s", said)
 	}
+}
+
+// aSale looks for one by its time and its state, opens it, and what is behind its
+// details.
+func (c *chromium) aSale() {
+	c.t.Helper()
+	c.open("/sales")
+	c.fill("main form", map[string]string{"from": "2020-01-01T00:00", "state": "quarantined", "device": "kiosk-1"})
+	c.looks("sales-found")
+	c.press("#found .rows a")
+	c.do(chromedp.Click("#story summary", chromedp.ByQuery))
+	if said := c.text("#story"); !strings.Contains(said, "Put into quarantine.") || !strings.Contains(said, "Request: start") {
+		c.t.Errorf("the story is %s", said)
+	}
+	c.looks("sale")
+	var open bool
+	c.do(chromedp.Click("#story summary", chromedp.ByQuery), chromedp.Evaluate(`document.querySelector("#story details").open`, &open))
+	if !open {
+		c.t.Error("the details do not open")
+	}
+	c.press("main .actions a")
+	c.do(chromedp.Evaluate(`for (const d of document.querySelectorAll("#story details")) d.open = true`, nil))
+	if said := c.text("#story"); !strings.Contains(said, "line_items") {
+		c.t.Errorf("what was reported is not shown: %s", said)
+	}
+	var faults []string
+	if c.do(chromedp.Evaluate(auditScript, &faults)); len(faults) > 0 {
+		c.t.Errorf("what was reported: %v", faults)
+	}
+	c.shoot("sale-payloads")
 }
 
 // aPIN lets a technician in, who sees less.
