@@ -228,11 +228,13 @@ func TestARestoreWhereTheListIsRefused(t *testing.T) {
 	s.elsewhere(file)
 	s.on()
 	s.report("pump-01", whole("new"))
-	s.confirmed(1)
-	items, err := s.db.Items(t.Context(), store.ItemFilter{Open: true})
-	if err != nil || len(items) != 1 || items[0].SaleID != "waits" {
-		t.Errorf("in quarantine: %+v, %v", items, err)
-	}
+	// Where the attempt of before was cut, it is in doubt since then, and the same
+	// idempotency key may go out again: the service itself tells a repeated call.
+	await(t, "a person to be asked about what waited, or the service to have told it", func() bool {
+		items, err := s.db.Items(t.Context(), store.ItemFilter{Open: true})
+		st, statusErr := s.Status(t.Context())
+		return err == nil && statusErr == nil && (len(items) == 1 && items[0].SaleID == "waits" && st.Totals.Confirmed == 1 || len(items) == 0 && st.Totals.Confirmed == 2)
+	})
 	if text, there := s.condition("restored_unread"); !there {
 		t.Errorf("said: %q", text)
 	}
