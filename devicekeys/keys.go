@@ -204,11 +204,13 @@ func (r *Ring) DropRefused(ctx context.Context, register sale.RegisterID, versio
 	return r.settle(ctx, act, r.rows.DropKey(ctx, register, version, by))
 }
 
-// inUse picks the version to send with: the newest that is active, else the newest
-// that nobody could ask about, else the oldest that was refused. That one worked
-// once, where any did, and a slow probe may find it well again; the newer ones were
-// refused before they ever worked. One that stays shut comes after all that open.
-func (s *state) inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
+// inUse picks the version to send with, and opens it: the newest that is active,
+// else the newest that nobody could ask about, else the oldest that was refused.
+// That one worked once, where any did, and a slow probe may find it well again; the
+// newer ones were refused before they ever worked. One that stays shut comes after
+// all that open. Without any the error is sale.ErrNone; where none opens, it is of
+// the first. The caller owns the key.
+func (s *state) inUse(list []sale.SealedKey) (sale.SealedKey, secret.Text, error) {
 	var order []sale.SealedKey
 	for _, wanted := range []sale.KeyState{sale.KeyStateActive, sale.KeyStateUnverified} {
 		for _, k := range list {
@@ -222,17 +224,18 @@ func (s *state) inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
 			order = append(order, k)
 		}
 	}
-	if len(order) == 0 {
-		return sale.SealedKey{}, false
-	}
-	for _, k := range order {
-		key, err := s.open(k)
-		key.Wipe()
-		if err == nil {
-			return k, true
+	var first sale.SealedKey
+	err := error(sale.ErrNone)
+	for i, k := range order {
+		key, shut := s.open(k)
+		if shut == nil {
+			return k, key, nil
+		}
+		if i == 0 {
+			first, err = k, shut
 		}
 	}
-	return order[0], true
+	return first, secret.Text{}, err
 }
 
 // Credential opens the key to send with, anew for each request, so that a
@@ -240,9 +243,16 @@ func (s *state) inUse(list []sale.SealedKey) (sale.SealedKey, bool) {
 // ErrWrongKEK and ErrSealBroken say that there is one that cannot be opened. The
 // caller owns the result and should wipe it.
 func (r *Ring) Credential(ctx context.Context, register sale.RegisterID) (secret.Text, error) {
-	now := r.state.Load()
-	k, ok := now.inUse(now.keys[register])
-	return now.opened(ctx, register, k, ok)
+	err := ctx.Err()
+	var key secret.Text
+	if err == nil {
+		now := r.state.Load()
+		_, key, err = now.inUse(now.keys[register])
+	}
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("open key of register %q: %w", string(register), err)
+	}
+	return key, nil
 }
 
 // Pending opens the key that waits to take the place of the one in use, for a
@@ -254,16 +264,13 @@ func (r *Ring) Pending(ctx context.Context, register sale.RegisterID) (secret.Te
 		return secret.Text{}, 0, fmt.Errorf("open pending key of register %q: %w", string(register), sale.ErrNone)
 	}
 	k := now.keys[register][i]
-	key, err := now.opened(ctx, register, k, true)
+	key, err := now.opened(ctx, register, k)
 	return key, k.Version, err
 }
 
-func (s *state) opened(ctx context.Context, register sale.RegisterID, k sale.SealedKey, ok bool) (secret.Text, error) {
+func (s *state) opened(ctx context.Context, register sale.RegisterID, k sale.SealedKey) (secret.Text, error) {
 	err := ctx.Err()
 	var key secret.Text
-	if err == nil && !ok {
-		err = sale.ErrNone
-	}
 	if err == nil {
 		key, err = s.open(k)
 	}
@@ -280,7 +287,7 @@ func (r *Ring) Version(ctx context.Context, register sale.RegisterID, version in
 	if i < 0 {
 		return secret.Text{}, fmt.Errorf("open key %d of register %q: %w", version, string(register), sale.ErrNone)
 	}
-	return now.opened(ctx, register, now.keys[register][i], true)
+	return now.opened(ctx, register, now.keys[register][i])
 }
 
 // Registers lists the registers that have keys; the vault's own names are none.
@@ -293,9 +300,10 @@ func (r *Ring) Registers() []sale.RegisterID {
 func (r *Ring) KeyInfo(register sale.RegisterID) (KeyInfo, error) {
 	now := r.state.Load()
 	list := now.keys[register]
-	k, ok := now.inUse(list)
+	k, key, err := now.inUse(list)
+	key.Wipe()
 	switch {
-	case ok:
+	case !errors.Is(err, sale.ErrNone):
 		return now.info(k), nil
 	case len(list) > 0:
 		return now.info(list[0]), nil
@@ -325,6 +333,19 @@ func (s *state) info(k sale.SealedKey) KeyInfo {
 	return i
 }
 
+// opens says why a version stays shut, nil where it opens.
+func (s *state) opens(k sale.SealedKey) error {
+	key, err := s.open(k)
+	key.Wipe()
+	return err
+}
+
+// Opens reports whether a version is there and can be opened.
+func (r *Ring) Opens(register sale.RegisterID, version int64) bool {
+	now := r.state.Load()
+	return slices.ContainsFunc(now.keys[register], func(k sale.SealedKey) bool { return k.Version == version && now.opens(k) == nil })
+}
+
 // KeyProblem is a stored key that cannot be opened.
 type KeyProblem struct {
 	Register sale.RegisterID
@@ -339,11 +360,9 @@ func (r *Ring) Check() []KeyProblem {
 	list := []KeyProblem{}
 	for _, keys := range now.keys {
 		for _, k := range keys {
-			key, err := now.open(k)
-			if err != nil {
+			if err := now.opens(k); err != nil {
 				list = append(list, KeyProblem{Register: k.Register, Version: k.Version, Err: err})
 			}
-			key.Wipe()
 		}
 	}
 	slices.SortFunc(list, func(a, b KeyProblem) int {

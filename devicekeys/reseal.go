@@ -144,9 +144,7 @@ func (r *Ring) Sealable(register sale.RegisterID) error {
 		return ErrNoKEK
 	}
 	for _, k := range now.keys[register] {
-		key, err := now.open(k)
-		key.Wipe()
-		if err != nil {
+		if err := now.opens(k); err != nil {
 			return err
 		}
 	}
@@ -160,9 +158,7 @@ func (r *Ring) OpensNothing() bool {
 	shut := false
 	for _, keys := range now.keys {
 		for _, k := range keys {
-			key, err := now.open(k)
-			key.Wipe()
-			if err == nil {
+			if now.opens(k) == nil {
 				return false
 			}
 			shut = true

@@ -148,9 +148,7 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 // sealed with a key-encryption key of a day: the right one was just entered.
 func (k *control) dropShut(ctx context.Context, register sale.RegisterID, by string) error {
 	for _, i := range k.ring.KeyVersions(register) {
-		key, err := k.ring.Version(ctx, register, i.Version)
-		key.Wipe()
-		if err != nil && (i.State == sale.KeyStatePending || i.State == sale.KeyStateRefused) {
+		if (i.State == sale.KeyStatePending || i.State == sale.KeyStateRefused) && !k.ring.Opens(register, i.Version) {
 			if err := k.ring.DropKey(ctx, register, i.Version, by); err != nil {
 				return err
 			}
@@ -222,12 +220,7 @@ func inPlace(s sale.KeyState) bool {
 // has not refused since.
 func (k *control) works(r sale.RegisterID) bool {
 	info, err := k.ring.KeyInfo(r)
-	if err != nil || info.State != sale.KeyStateActive {
-		return false
-	}
-	key, err := k.ring.Version(context.Background(), r, info.Version) // one that stays shut works for nobody
-	key.Wipe()
-	return err == nil
+	return err == nil && info.State == sale.KeyStateActive && k.ring.Opens(r, info.Version) // one that stays shut works for nobody
 }
 
 // newKey lets a queue go on that waited for a key.
