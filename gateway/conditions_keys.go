@@ -73,17 +73,10 @@ func (k *control) keyOwner(id sale.RegisterID) *registerFacts {
 
 // keyNotices raises what is going on with keys beside those in use, which work.
 func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time) error {
-	names := k.ring.Registers()
-	if k.serverSide() {
-		names = []sale.RegisterID{sale.PlatformKey} // register keys are not sent with
-	}
-	for _, id := range names {
+	for _, id := range k.keyNames() {
 		k.keyNotice(b, id)
 	}
-	if k.serverSide() {
-		return nil
-	}
-	if !k.lostKeys.Load() {
+	if k.serverSide() || !k.lostKeys.Load() {
 		return nil
 	}
 	lost, err := k.lostRequests(ctx)
@@ -107,15 +100,15 @@ func (k *control) keyNotice(b *health.Board, id sale.RegisterID) {
 	}
 	newest := k.ring.KeyVersions(id)[0]
 	r := k.keyOwner(id)
-	whose, set, check := "the key of "+r.name(), r.setKey(), " See what it says: "+r.checkKey()
+	whose, check := "the key of "+r.name(), " See what it says: "+r.checkKey()
 	if id == sale.PlatformKey {
-		whose, set, check = "the platform key", platformKeyCommand, ""
+		whose, check = "the platform key", ""
 	}
 	c := health.Condition{Severity: health.Notice, Affected: string(id), Since: newest.AddedAt}
 	switch {
 	case newest.Version != info.Version && newest.State == sale.KeyStateRefused && inPlace(info.State):
 		c.Code, c.Title = "key_new_refused", "OpenFiskal refuses what was entered as "+whose+"; the one in use stays"
-		c.Remedy = "If there should be a new key, ask the back office for it, and enter it: " + set + ". Otherwise nothing is to be done: the wrong one is forgotten after a week in which OpenFiskal takes the one in use"
+		c.Remedy = "If there should be a new key, ask the back office for it, and enter it: " + r.setKey() + ". Otherwise nothing is to be done: the wrong one is forgotten after a week in which OpenFiskal takes the one in use"
 	case newest.Version != info.Version && newest.State == sale.KeyStatePending:
 		c.Code, c.Title = "key_pending", "A new key waits beside "+whose+" until OpenFiskal confirms it"
 		c.Remedy = "It is asked about every minute, and when the one in use is refused." + check

@@ -171,14 +171,10 @@ func (g *Gateway) dropBeaten(ctx context.Context, info devicekeys.KeyInfo) {
 	g.log.Info("a register key that OpenFiskal refuses was dropped; it takes the one in use", "register", info.Register, "version", info.Version)
 }
 
-// keysToAsk gives every key of every register, or the platform key of a site
-// that sends with it.
+// keysToAsk gives every version of the keys that the site sends with.
 func (g *Gateway) keysToAsk() (list []devicekeys.KeyInfo) {
-	if g.serverSide() {
-		return g.ring.KeyVersions(sale.PlatformKey)
-	}
-	for _, r := range g.ring.Registers() {
-		list = append(list, g.ring.KeyVersions(r)...)
+	for _, name := range g.keyNames() {
+		list = append(list, g.ring.KeyVersions(name)...)
 	}
 	return list
 }

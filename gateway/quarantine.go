@@ -34,7 +34,7 @@ func (k *control) QuarantineItem(ctx context.Context, id string) (admin.Quaranti
 		return admin.QuarantineItem{}, err
 	}
 	a := shown(&i)
-	a.Rule, a.Payload = masked([]byte(rule(&i))), masked(i.Raw)
+	a.Rule, a.Payload = words(rule(&i)), masked(i.Raw)
 	if c := i.Call; c != nil {
 		a.Request = &admin.QuarantineRequest{Method: c.Method, Path: c.URLPath(), IdempotencyKey: c.IdempotencyKey, Body: masked(c.Body)}
 	}
@@ -94,10 +94,10 @@ func ambiguous(id string, found []sale.Item) error {
 // shown is what a listing has of an item.
 func shown(i *sale.Item) admin.QuarantineItem {
 	a := admin.QuarantineItem{ID: strconv.FormatInt(i.No, 10), DeviceID: i.Device, RegisterID: i.Register, SaleID: i.SaleID, Event: i.Kind.String(),
-		State: string(i.Status), Code: i.Fault.Code, Reason: masked([]byte(i.Fault.Error())), Since: i.At, Blocking: i.Blocking && i.Decision == "", InDoubt: i.InDoubt,
+		State: string(i.Status), Code: i.Fault.Code, Reason: words(i.Fault.Error()), Since: i.At, Blocking: i.Blocking && i.Decision == "", InDoubt: i.InDoubt,
 		Allowed: i.Allowed(), Decision: i.Decision, DecidedAt: i.Decided, DecidedBy: i.By, DecisionReason: i.Reason, Operation: i.Operation}
 	if i.Register != "" {
-		a.Step, a.Code, a.Reason = i.Step.String(), i.Problem.Code, masked([]byte(i.Problem.Error()))
+		a.Step, a.Code, a.Reason = i.Step.String(), i.Problem.Code, words(i.Problem.Error())
 	}
 	if i.Decision != "" {
 		a.State = "decided"

@@ -157,7 +157,7 @@ func finishRestore(dir string) error {
 		err = os.RemoveAll(nest)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = config.SyncDir(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("put the backup in its place: %w: start again; it goes on where it was", err)
@@ -195,7 +195,7 @@ func moveAll(from, to string, names []string) error {
 			return err
 		}
 	}
-	return errors.Join(syncDir(to), syncDir(from))
+	return errors.Join(config.SyncDir(to), config.SyncDir(from))
 }
 
 func writeSynced(path string, text []byte) error {
@@ -204,13 +204,5 @@ func writeSynced(path string, text []byte) error {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, f.Sync(), f.Close(), config.SyncDir(filepath.Dir(path)))
 }

@@ -60,14 +60,14 @@ func writeTrial(dir string, t *trialRecord) error {
 	if err := writeSynced(young, text); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(young, path), syncDir(dir))
+	return errors.Join(os.Rename(young, path), config.SyncDir(dir))
 }
 
 func removeTrial(dir string) error {
 	if err := os.Remove(filepath.Join(dir, trialFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(dir)
+	return config.SyncDir(dir)
 }
 
 // noteFailure keeps why no gateway could begin, for the one that begins after it.
@@ -121,7 +121,7 @@ func appendHistory(dir string, r admin.SettingsRecord) error {
 		}
 	}
 	_, err = f.Write(line)
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir))
+	return errors.Join(err, f.Sync(), f.Close(), config.SyncDir(dir))
 }
 
 // setAsideSettings moves a file away that cannot be used, so that the next change

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -70,24 +71,20 @@ func (k *control) openSettings(ctx context.Context) error {
 	}
 	k.log.Warn("a change of settings was not confirmed", "what", r.What, "by", t.By, "cause", r.Why)
 	k.recordSettings(ctx, r)
-	if err := removeTrial(dir); err != nil {
-		k.log.Error("that settings were on trial cannot be removed", "cause", err)
-	}
+	k.forgetTrial()
 	return nil
 }
 
 // kept reports whether a change was confirmed, and only that could not be noted.
 func (k *control) kept(t *trialRecord) bool {
-	now := k.config.Settings().Values
-	if len(t.Values) != len(now) || len(t.Changes) == 0 {
-		return false
+	return len(t.Changes) > 0 && maps.Equal(t.Values, k.config.Settings().Values)
+}
+
+// forgetTrial removes what says that settings are on trial.
+func (k *control) forgetTrial() {
+	if err := removeTrial(k.config.DataDir); err != nil {
+		k.log.Error("that settings were on trial cannot be removed", "cause", err)
 	}
-	for key, text := range t.Values {
-		if have, there := now[key]; !there || have != text {
-			return false
-		}
-	}
-	return true
 }
 
 // awaitConfirmation undoes a change that nobody confirms in time.
@@ -131,9 +128,7 @@ func (g *Gateway) endTrial(ctx context.Context, what, by, why string) bool {
 	g.settings.trial = nil
 	g.log.Warn("changed settings are undone", "by", by, "cause", why)
 	g.recordSettings(ctx, admin.SettingsRecord{What: what, By: by, Changes: t.Changes, Why: why})
-	if err := removeTrial(g.config.DataDir); err != nil {
-		g.log.Error("that settings were on trial cannot be removed", "cause", err)
-	}
+	g.forgetTrial()
 	next := g.config.Kept()
 	g.leave(&next)
 	return true
@@ -152,9 +147,7 @@ func (k *control) ConfirmSettings(ctx context.Context, by string) error {
 	}
 	k.settings.trial = nil
 	k.recordSettings(ctx, admin.SettingsRecord{What: admin.SettingsConfirmed, By: by, Changes: t.Changes})
-	if err := removeTrial(k.config.DataDir); err != nil {
-		k.log.Error("that settings were on trial cannot be removed", "cause", err)
-	}
+	k.forgetTrial()
 	k.log.Info("changed settings were confirmed", "by", by)
 	k.changedSite()
 	return nil

@@ -111,7 +111,7 @@ func (t *teller) callState(e *store.StoryEvent, place int) string {
 func (t *teller) attempt(a *store.TriedInVain) {
 	d := tried(*a, "")
 	t.add(admin.StoryPart{At: a.At, What: "attempt", Text: d.Text, Attempt: &admin.StoryAttempt{Step: a.Step.String(), Times: a.Times, Last: a.Last,
-		Class: a.Class.String(), Status: a.Status, Code: a.Code, Detail: masked([]byte(a.Detail)), RequestID: a.RequestID, Body: t.body(a.Body)}})
+		Class: a.Class.String(), Status: a.Status, Code: a.Code, Detail: words(a.Detail), RequestID: a.RequestID, Body: t.body(a.Body)}})
 }
 
 func (t *teller) answer(a *store.StoryAnswer) {
@@ -125,7 +125,7 @@ func (t *teller) answer(a *store.StoryAnswer) {
 
 func (t *teller) item(i *sale.Item) {
 	text := fmt.Sprintf("put into quarantine as item %d: %s", i.No, refusedFor(i))
-	x := &admin.StoryItem{ID: strconv.FormatInt(i.No, 10), Message: i.Register == "", Event: i.Kind.String(), Reason: masked([]byte(refusedFor(i))), InDoubt: i.InDoubt}
+	x := &admin.StoryItem{ID: strconv.FormatInt(i.No, 10), Message: i.Register == "", Event: i.Kind.String(), Reason: words(refusedFor(i)), InDoubt: i.InDoubt}
 	if x.Message {
 		text = fmt.Sprintf("%s kept as item %d and not taken: %s", i.Kind, i.No, refusedFor(i))
 		x.Code, x.Body = i.Fault.Code, t.body(i.Raw)
@@ -140,7 +140,7 @@ func (t *teller) decision(i *sale.Item) {
 	if i.Decision == "" {
 		return
 	}
-	v := &admin.StoryDecision{Item: strconv.FormatInt(i.No, 10), Decision: i.Decision, By: i.By, Reason: masked([]byte(i.Reason)), Operation: i.Operation}
+	v := &admin.StoryDecision{Item: strconv.FormatInt(i.No, 10), Decision: i.Decision, By: i.By, Reason: words(i.Reason), Operation: i.Operation}
 	t.add(admin.StoryPart{At: i.Decided, What: "decision", Text: fmt.Sprintf("%s by %s: %s", v.Decision, v.By, v.Reason), Decision: v})
 }
 

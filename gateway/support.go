@@ -47,7 +47,7 @@ func (k *control) SupportBundle(ctx context.Context, w io.Writer, by string) err
 	defer cancel()
 	b := support.Bundle{LeftOut: leftOut, Secrets: k.knownSecrets(), Parts: k.bundleParts(),
 		About: support.About{Site: k.config.Site.Name, Version: k.options.Version, Made: k.now(), By: by, Clock: string(k.clock.Quality()), Running: k.running != nil}}
-	if err := k.db.NoteBundle(ctx, k.now(), by); err != nil {
+	if err := k.db.Note(ctx, "support bundle made", "", "", by); err != nil {
 		b.About.Notes = append(b.About.Notes, "The audit trail has no line about this bundle: "+err.Error())
 	}
 	return b.Write(ctx, w)

@@ -34,6 +34,14 @@ func (k *control) keyName(r sale.RegisterID) sale.RegisterID {
 	return r
 }
 
+// keyNames are the names in the vault of all that the site sends with.
+func (k *control) keyNames() []sale.RegisterID {
+	if k.serverSide() {
+		return []sale.RegisterID{sale.PlatformKey}
+	}
+	return k.ring.Registers()
+}
+
 // credentials gives OpenFiskal's client the key of a register, whichever it is.
 type credentials struct{ k *control }
 

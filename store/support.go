@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // Shape is how the database's file is built, for somebody who cannot see it.
@@ -37,15 +36,4 @@ func (db *DB) Shape(ctx context.Context) (s Shape, err error) {
 	}
 	s.DatabaseBytes, s.LogBytes, err = db.Sizes()
 	return s, err
-}
-
-// NoteBundle notes in the audit trail that somebody took a support bundle.
-func (db *DB) NoteBundle(ctx context.Context, at time.Time, by string) error {
-	err := db.change(ctx, func(t *tx) error {
-		return t.audit(millis(at), by, "support bundle made", "", "")
-	})
-	if err != nil {
-		return fmt.Errorf("note the support bundle: %w", err)
-	}
-	return nil
 }
