@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"time"
-
-	"golang.org/x/term"
 
 	"edgegw/admin"
 	"edgegw/backup"
@@ -39,27 +36,15 @@ func (p passphraseSource) read(a *app, twice bool) (secret.Text, error) {
 	default:
 		return secret.Text{}, usage("where is the passphrase? Give --passphrase-file FILE or --passphrase-stdin")
 	}
-	if err != nil {
-		return secret.Text{}, fmt.Errorf("read the passphrase: %w", err)
-	}
-	raw = bytes.TrimRight(raw, "\r\n")
-	if len(raw) == 0 || len(raw) > longestKey || bytes.ContainsAny(raw, "\r\n\x00") {
-		return secret.Text{}, fmt.Errorf("read the passphrase: there must be one line with the passphrase and nothing else")
-	}
-	return secret.New(raw), nil
+	return oneLine("passphrase", raw, err)
 }
 
 func typedPassphrase(a *app, twice bool) ([]byte, error) {
-	ask := func(what string) ([]byte, error) {
-		fmt.Fprint(a.err, what)
-		defer fmt.Fprintln(a.err)
-		return term.ReadPassword(int(os.Stdin.Fd()))
-	}
-	one, err := ask("Passphrase of the backup (it is not shown): ")
+	one, err := a.hidden("Passphrase of the backup (it is not shown): ")
 	if err != nil || !twice {
 		return one, err
 	}
-	two, err := ask("The same again: ")
+	two, err := a.hidden("The same again: ")
 	if err == nil && !bytes.Equal(one, two) {
 		err = errors.New("the two differ; nothing was done")
 	}
@@ -96,19 +81,14 @@ func (c *backupCmd) Run(a *app) error {
 		path = admin.BackupName(conf.Site.Name, time.Now())
 	}
 	path = absolute(path)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists already, and is not overwritten; give another name with -o", path)
-	}
+	var made madeBackup
+	const writing = "write the backup"
+	err = newFile(path, notOverwritten(path), writing, writing, func(f *os.File) (err error) {
+		made, err = c.make(a, f, passphrase)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("write the backup: %w", err)
-	}
-	made, err := c.make(a, f, passphrase)
-	if closed := f.Close(); err == nil && closed != nil {
-		err = fmt.Errorf("write the backup: %w", closed)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(path)) // half a backup is none
+		return err
 	}
 	if c.JSON {
 		return a.printJSON(made)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -45,19 +43,14 @@ func (c *exportCmd) Run(a *app) error {
 	if !p.To.IsZero() && !p.From.Before(p.To) {
 		return usage("--to is not behind --from: a period needs both in that order")
 	}
-	f, err := os.OpenFile(c.Output, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make the export: there is a file %s already; give another name", c.Output)
-	}
+	var made exported
+	there := fmt.Errorf("make the export: there is a file %s already; give another name", c.Output)
+	err = newFile(c.Output, there, "make the export", "write the export", func(f *os.File) (err error) {
+		made, err = c.make(a, f, p)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("make the export: %w", err)
-	}
-	made, err := c.make(a, f, p)
-	if closed := f.Close(); err == nil && closed != nil {
-		err = fmt.Errorf("write the export: %w", closed)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(c.Output)) // half an export is none
+		return err
 	}
 	return c.tell(a, made)
 }

@@ -12,8 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/term"
-
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/secret"
@@ -42,9 +40,7 @@ func (k keySource) readA(a *app, what string) (secret.Text, error) {
 		from = k.KeyFile
 		raw, err = readKeyFile(k.KeyFile)
 	case k.KeyStdin && a.inTerminal:
-		fmt.Fprintf(a.err, "The %s (it is not shown): ", what)
-		raw, err = term.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(a.err)
+		raw, err = a.hidden("The " + what + " (it is not shown): ")
 	case k.KeyStdin:
 		raw, err = io.ReadAll(io.LimitReader(bufio.NewReader(a.in), longestKey+1))
 	default:

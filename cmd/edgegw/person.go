@@ -42,28 +42,35 @@ func (p passwordSource) read(a *app) (secret.Text, error) {
 	case p.PasswordStdin:
 		raw, err = io.ReadAll(io.LimitReader(a.in, longestKey+1))
 	}
+	return oneLine("password", raw, err)
+}
+
+// oneLine takes what was read for a secret of one line, or why it was not.
+func oneLine(what string, raw []byte, err error) (secret.Text, error) {
 	if err != nil {
-		return secret.Text{}, fmt.Errorf("read the password: %w", err)
+		return secret.Text{}, fmt.Errorf("read the %s: %w", what, err)
 	}
 	raw = bytes.TrimRight(raw, "\r\n")
 	if len(raw) == 0 || len(raw) > longestKey || bytes.ContainsAny(raw, "\r\n\x00") {
-		return secret.Text{}, fmt.Errorf("read the password: there must be one line with the password and nothing else")
+		return secret.Text{}, fmt.Errorf("read the %s: there must be one line with the %s and nothing else", what, what)
 	}
 	return secret.New(raw), nil
 }
 
+// hidden asks at the terminal for what is not shown.
+func (a *app) hidden(prompt string) ([]byte, error) {
+	fmt.Fprint(a.err, prompt)
+	defer fmt.Fprintln(a.err)
+	return term.ReadPassword(int(os.Stdin.Fd()))
+}
+
 // typed asks twice, because nobody sees what he types.
 func typed(a *app) (secret.Text, error) {
-	ask := func(what string) ([]byte, error) {
-		fmt.Fprint(a.err, what)
-		defer fmt.Fprintln(a.err)
-		return term.ReadPassword(int(os.Stdin.Fd()))
-	}
-	one, err := ask("New password (it is not shown): ")
+	one, err := a.hidden("New password (it is not shown): ")
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the password: %w", err)
 	}
-	two, err := ask("The same again: ")
+	two, err := a.hidden("The same again: ")
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("read the password: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -61,23 +60,15 @@ func (c *supportBundleCmd) Run(a *app) error {
 // writeBundle leaves a whole bundle behind, or nothing. The file is for whoever made
 // it: it tells a stranger much about the site.
 func writeBundle(path string, write func(io.Writer) error) (made madeBundle, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return made, fmt.Errorf("%s exists already, and is not overwritten; give another name with -o", path)
-	}
-	if err != nil {
-		return made, fmt.Errorf("write the support bundle: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(path) // half a bundle is no use
+	const writing = "write the support bundle"
+	err = newFile(path, notOverwritten(path), writing, writing, func(f *os.File) error {
+		err := errors.Join(write(f), f.Sync())
+		if err == nil {
+			made, err = bundleIn(f)
 		}
-	}()
-	err = write(f)
-	if err = errors.Join(err, f.Sync()); err == nil {
-		made, err = bundleIn(f)
-	}
-	return made, errors.Join(err, f.Close())
+		return err
+	})
+	return made, err
 }
 
 func bundleIn(f *os.File) (made madeBundle, err error) {
