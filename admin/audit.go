@@ -64,10 +64,8 @@ func auditFilter(r *http.Request) (AuditFilter, *Refusal) {
 	}
 	q := r.URL.Query()
 	f := AuditFilter{Who: q.Get("who"), What: q.Get("what"), Subject: q.Get("subject")}
-	for name, into := range map[string]*time.Time{"from": &f.From, "to": &f.To} {
-		if refusal := instant(q, name, into); refusal != nil {
-			return f, refusal
-		}
+	if refusal := between(q, &f.From, &f.To); refusal != nil {
+		return f, refusal
 	}
 	if text := q.Get("before"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)

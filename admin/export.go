@@ -55,17 +55,16 @@ func period(r *http.Request) (p Period, f *Refusal) {
 	if f := query(r, names(askFrom, askTo)...); f != nil {
 		return p, f
 	}
-	for name, into := range map[string]*time.Time{"from": &p.From, "to": &p.To} {
-		if f := instant(r.URL.Query(), name, into); f != nil {
-			return p, f
-		}
-	}
-	return p, nil
+	return p, between(r.URL.Query(), &p.From, &p.To)
 }
 
-// instant reads a time of a query.
-func instant(q url.Values, name string, into *time.Time) *Refusal {
-	if text := q.Get(name); text != "" {
+// between reads the two times of a query.
+func between(q url.Values, from, to *time.Time) *Refusal {
+	for name, into := range map[string]*time.Time{"from": from, "to": to} {
+		text := q.Get(name)
+		if text == "" {
+			continue
+		}
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return invalid(name+" is no time", "Write it as in 2026-11-22T08:00:00Z.")
@@ -73,6 +72,15 @@ func instant(q url.Values, name string, into *time.Time) *Refusal {
 		*into = t
 	}
 	return nil
+}
+
+// setBetween writes them.
+func setBetween(q url.Values, from, to time.Time) {
+	for name, t := range map[string]time.Time{"from": from, "to": to} {
+		if !t.IsZero() {
+			q.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
 }
 
 // ExportType is the media type of an export.
@@ -116,11 +124,7 @@ func heads(r *http.Request) (all []audit.Chain, f *Refusal) {
 // Export has the gateway write one.
 func (c *Client) Export(ctx context.Context, p Period, by string, to io.Writer) error {
 	q := url.Values{}
-	for name, t := range map[string]time.Time{"from": p.From, "to": p.To} {
-		if !t.IsZero() {
-			q.Set(name, t.UTC().Format(time.RFC3339Nano))
-		}
-	}
+	setBetween(q, p.From, p.To)
 	return c.file(ctx, http.MethodGet, "/export?"+q.Encode(), nil, ExportType, to, by)
 }
 

@@ -59,6 +59,15 @@ func (f SaleFilter) Check() *Refusal {
 	return nil
 }
 
+// UsualCurrency is the one in which people write amounts: that of the newest sale.
+func UsualCurrency(ctx context.Context, j Journal) (string, error) {
+	newest, err := j.Sales(ctx, SaleFilter{Limit: 1})
+	if err != nil || len(newest) == 0 {
+		return "EUR", err
+	}
+	return newest[0].Currency, nil
+}
+
 // SaleStates are the values of SaleFilter.State and Sale.State.
 var SaleStates = []string{"waiting", "confirmed", "quarantined", "resolved"}
 
@@ -127,10 +136,8 @@ func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
 	q := r.URL.Query()
 	filter := SaleFilter{DeviceID: sale.DeviceID(q.Get("device_id")), RegisterID: sale.RegisterID(q.Get("register_id")), SaleID: q.Get("sale_id"), State: q.Get("state"),
 		Operation: q.Get("operation"), Document: q.Get("document_number")}
-	for name, into := range map[string]*time.Time{"from": &filter.From, "to": &filter.To} {
-		if f := instant(q, name, into); f != nil {
-			return filter, f
-		}
+	if f := between(q, &filter.From, &filter.To); f != nil {
+		return filter, f
 	}
 	if text := q.Get("amount"); text != "" {
 		var ok bool
@@ -168,11 +175,7 @@ func (f SaleFilter) query() url.Values {
 			q.Set(name, value)
 		}
 	}
-	for name, t := range map[string]time.Time{"from": f.From, "to": f.To} {
-		if !t.IsZero() {
-			q.Set(name, t.UTC().Format(time.RFC3339Nano))
-		}
-	}
+	setBetween(q, f.From, f.To)
 	if f.Amount.Set {
 		q.Set("amount", strconv.FormatInt(f.Amount.Least, 10)+".."+strconv.FormatInt(f.Amount.Most, 10))
 	}

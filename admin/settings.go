@@ -2,8 +2,10 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 
 	"edgegw/secret"
@@ -74,11 +76,16 @@ type SettingChange struct {
 	New string `json:"new"`
 }
 
+// String is the change in a line of text.
+func (c SettingChange) String() string { return fmt.Sprintf("%s: %q, was %q", c.Key, c.New, c.Old) }
+
 // SettingRefused is one that does not, and why.
 type SettingRefused struct {
 	Key string `json:"key"`
 	Why string `json:"why"`
 }
+
+func (r SettingRefused) String() string { return strings.TrimPrefix(r.Key+": "+r.Why, ": ") }
 
 // SettingsPreview is what a change would do.
 type SettingsPreview struct {

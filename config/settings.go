@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,9 +39,7 @@ func (c Config) Settings() Settings {
 
 func cloneOf(m map[string]string) map[string]string {
 	out := make(map[string]string, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 
@@ -87,7 +86,7 @@ func (c Config) With(values map[string]string) (Config, error) {
 		k, _ := findKey(o.Key)
 		l.latest[o.Key] = given{key: k, text: o.Value, source: o.Source, where: o.Where}
 	}
-	for _, path := range sortedKeys(values) {
+	for _, path := range slices.Sorted(maps.Keys(values)) {
 		l.set(&next, path, values[path])
 	}
 	if next.Origin(perAddress).Value == "0" {
@@ -101,15 +100,6 @@ func (c Config) With(values map[string]string) (Config, error) {
 }
 
 const perAddress = "mqtt.max_connections_per_address"
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
 
 // set puts one setting in its place, unless the environment or a flag has it.
 func (l *loading) set(c *Config, path, text string) {

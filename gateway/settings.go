@@ -191,7 +191,7 @@ func (k *control) try(ctx context.Context, p *plan, by string) error {
 func refusedText(all []admin.SettingRefused) string {
 	var lines []string
 	for _, r := range all {
-		lines = append(lines, strings.TrimPrefix(r.Key+": "+r.Why, ": "))
+		lines = append(lines, r.String())
 	}
 	return strings.Join(lines, "; ")
 }

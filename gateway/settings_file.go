@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"edgegw/admin"
@@ -166,18 +167,12 @@ func (k *control) noteSettings(ctx context.Context, r admin.SettingsRecord) erro
 
 // changeText is a change in a line of the audit trail.
 func changeText(r admin.SettingsRecord) string {
-	text := ""
-	for i, c := range r.Changes {
-		if i > 0 {
-			text += "; "
-		}
-		text += fmt.Sprintf("%s: %q, was %q", c.Key, c.New, c.Old)
+	var all []string
+	for _, c := range r.Changes {
+		all = append(all, c.String())
 	}
 	if r.Why != "" {
-		if text != "" {
-			text += "; "
-		}
-		text += r.Why
+		all = append(all, r.Why)
 	}
-	return text
+	return strings.Join(all, "; ")
 }

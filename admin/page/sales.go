@@ -108,13 +108,9 @@ func (s *Site) saleFilter(v *visit, form *salesForm) (f admin.SaleFilter, err er
 
 // amounts reads an amount in the currency of the newest sale.
 func (s *Site) amounts(v *visit, text string) (sale.Amounts, error) {
-	newest, err := s.Backend.Sales(v.r.Context(), admin.SaleFilter{Limit: 1})
+	currency, err := admin.UsualCurrency(v.r.Context(), s.Backend)
 	if err != nil {
 		return sale.Amounts{}, err
-	}
-	currency := "EUR"
-	if len(newest) > 0 {
-		currency = newest[0].Currency
 	}
 	all, ok := sale.ParseAmounts(text, currency)
 	if !ok {

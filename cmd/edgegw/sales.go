@@ -80,13 +80,9 @@ func amounts(a *app, b admin.Backend, text string) (sale.Amounts, error) {
 	if text == "" {
 		return sale.Amounts{}, nil
 	}
-	newest, err := b.Sales(a.ctx, admin.SaleFilter{Limit: 1})
+	currency, err := admin.UsualCurrency(a.ctx, b)
 	if err != nil {
 		return sale.Amounts{}, err
-	}
-	currency := "EUR"
-	if len(newest) > 0 {
-		currency = newest[0].Currency
 	}
 	all, ok := sale.ParseAmounts(text, currency)
 	if !ok {

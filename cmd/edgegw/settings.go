@@ -145,7 +145,7 @@ func (a *app) changeSettings(c changing, what func(admin.Backend) (admin.Setting
 		if len(preview.Refused) > 0 {
 			var lines []error
 			for _, r := range preview.Refused {
-				lines = append(lines, errors.New(strings.TrimPrefix(r.Key+": "+r.Why, ": ")))
+				lines = append(lines, errors.New(r.String()))
 			}
 			return errors.Join(append(lines, errors.New("nothing was changed"))...)
 		}
@@ -301,7 +301,7 @@ func (c *settingsHistoryCmd) Run(a *app) error {
 		for _, r := range all {
 			row := settingsRow{r.No, r.At, r.What, r.By, []string{}, r.Why}
 			for _, s := range r.Changes {
-				row.Changes = append(row.Changes, fmt.Sprintf("%s: %q, was %q", s.Key, s.New, s.Old))
+				row.Changes = append(row.Changes, s.String())
 			}
 			flat = append(flat, row)
 			text := strings.Join(row.Changes, "; ")
