@@ -294,7 +294,8 @@ func TestARestoreIsCutOff(t *testing.T) {
 	nest := filepath.Join(dir, restoreNest)
 	must(t, os.Mkdir(nest, 0o700))
 	must(t, os.WriteFile(filepath.Join(nest, store.FileName), []byte("half"), 0o600))
-	must(t, finishRestore(dir)) // without a plan: as if nothing had been
+	must(t, os.WriteFile(filepath.Join(nest, planName+".new"), []byte(`{"files":["edge`), 0o600))
+	must(t, finishRestore(dir)) // without a whole plan: as if nothing had been
 	if now, err := store.Look(t.Context(), filepath.Join(dir, store.FileName)); err != nil || now != old {
 		t.Errorf("%+v, %v", now, err)
 	}
@@ -308,7 +309,7 @@ func TestARestoreIsCutOff(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o600))
 			must(t, os.WriteFile(filepath.Join(nest, name), []byte("new"), 0o600))
 		}
-		must(t, writeSynced(filepath.Join(nest, planName), []byte(`{"files":["edgegw.db","site-ca.pem","site-ca-key.pem","kek"],"aside":"before"}`)))
+		must(t, plan.write(dir, nest))
 		done := 0
 		step := func(f func() error) {
 			if done++; done <= steps {

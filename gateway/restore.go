@@ -67,16 +67,12 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 	if err := markRestored(ctx, nest, r.Manifest, by); err != nil {
 		return r, errors.Join(err, os.RemoveAll(nest))
 	}
-	plan := restorePlan{Aside: "before-restore-" + time.Now().UTC().Format("20060102T150405Z")}
+	plan := restorePlan{Aside: asideName(dir, time.Now())}
 	for _, f := range r.Files {
 		plan.Files = append(plan.Files, f.Name)
 	}
-	text, err := json.Marshal(plan)
-	if err == nil {
-		err = writeSynced(filepath.Join(nest, planName), text)
-	}
-	if err != nil {
-		return r, fmt.Errorf("write down the plan: %w", err)
+	if err := plan.write(dir, nest); err != nil {
+		return r, errors.Join(fmt.Errorf("write down the plan: %w", err), os.RemoveAll(nest))
 	}
 	if err := finishRestore(dir); err != nil {
 		return r, err
@@ -87,6 +83,18 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 		_ = os.Remove(filepath.Join(dir, plan.Aside)) // there was nothing
 	}
 	return r, nil
+}
+
+// asideName is a folder that is not there yet: a clock that begins anew with each
+// start gives one time twice, and what an earlier restore has set aside stays.
+func asideName(dir string, now time.Time) string {
+	name := "before-restore-" + now.UTC().Format("20060102T150405Z")
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
+			return name
+		}
+		name = fmt.Sprintf("before-restore-%s-%d", now.UTC().Format("20060102T150405Z"), n)
+	}
 }
 
 // backupRefusal says what to do about a file that cannot be put back.
@@ -133,6 +141,20 @@ func markRestored(ctx context.Context, dir string, m backup.Manifest, by string)
 	}
 	err = db.MarkRestored(ctx, believed(m), fmt.Sprintf("made %s, %d sales, %d waiting", m.MadeAt.Format(time.RFC3339), m.Sales, m.Waiting), by)
 	return errors.Join(err, db.Close())
+}
+
+// write puts the plan on the disk, whole or not at all: half of it would keep every
+// gateway from starting.
+func (p restorePlan) write(dir, nest string) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(nest, planName)
+	if err := writeSynced(path+".new", text); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path+".new", path), config.SyncDir(nest), config.SyncDir(dir))
 }
 
 // finishRestore carries a plan out, from wherever it was left. Where there is none,
