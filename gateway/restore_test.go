@@ -1,12 +1,85 @@
 package gateway
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"edgegw/fiscal/sandbox"
 	"edgegw/store"
 )
+
+// holds reports what OpenFiskal has of a register, and fails where that is another
+// number of sales.
+func (s *testSite) holds(register string, want int) {
+	s.t.Helper()
+	all := s.sandbox.Operations(register)
+	if len(all) == want {
+		return
+	}
+	var ids []string
+	for _, o := range all {
+		ids = append(ids, fmt.Sprintf("%s (%s, %s)", o.ExternalID, o.ID, o.State))
+	}
+	s.t.Errorf("OpenFiskal has %d sales of %s, want %d: %s", len(all), register, want, strings.Join(ids, ", "))
+}
+
+// A backup is put back on a box without an uplink, which is backed up before it has
+// asked OpenFiskal for anything, or after it has, and then lost as well. What the
+// first box sent is still not sent again.
+func TestABackupOfARestoredBox(t *testing.T) {
+	for _, read := range []bool{false, true} {
+		t.Run(fmt.Sprintf("was read back %v", read), func(t *testing.T) {
+			s := newSite(t, sandbox.Options{ServerIDs: true}).on()
+			s.add("pump-01")
+			s.cutOffUplink()
+			s.report("pump-01", whole("waits"))
+			first := s.backedUp()
+			s.sandbox.SetDown(false)
+			later := [][2]string{whole("unknown")}
+			for n := range 60 { // so that it is not on the first page of a list
+				later = append(later, whole(fmt.Sprint("later-", n)))
+			}
+			s.report("pump-01", later...)
+			s.confirmed(62)
+			s.options.Clock.Wall = func() time.Time { return time.Now().Add(72 * time.Hour) } // days go by
+			if !read {
+				s.sandbox.SetDown(true)
+			}
+			s.elsewhere(first)
+			s.on()
+			if read {
+				s.confirmed(1)
+			}
+			second := s.backedUp()
+			s.sandbox.SetDown(false)
+			s.elsewhere(second)
+			s.on()
+			s.report("pump-01", whole("unknown"), whole("new"))
+			s.confirmed(3)
+			s.holds("reg_pump-01", 63)
+			s.off()
+		})
+	}
+}
+
+// A backup of a box on which no device was yet.
+func TestABackupOfAnEmptyBox(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	file := s.backedUp()
+	s.add("pump-01")
+	s.report("pump-01", whole("1"))
+	s.confirmed(1)
+	s.elsewhere(file)
+	s.on()
+	s.keyed("pump-01", "reg_pump-01", s.sandbox.Key("reg_pump-01"))
+	s.report("pump-01", whole("1"))
+	s.confirmed(1)
+	s.holds("reg_pump-01", 1)
+	s.off()
+}
 
 // What is set aside stays whatever the clock says: two restores in one second, or on
 // a box whose clock begins anew with each start.

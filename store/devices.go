@@ -78,8 +78,9 @@ func (t *tx) register(id sale.RegisterID) (int64, error) {
 	if _, err = t.exec(`INSERT INTO queue (register) VALUES (?)`, no); err != nil {
 		return 0, err
 	}
-	// The journal of a backup does not know what was added, and sold, since.
-	_, err = t.exec(`INSERT INTO restored (register, since, until, at) SELECT ?, min(since), max(until), max(at) FROM restored HAVING count(*) > 0`, no)
+	// The journal of a backup does not know what was added, and sold, since; nor since
+	// when, where it was made of a backup's.
+	_, err = t.exec(`INSERT INTO restored (register, since, until, at) SELECT ?, 0, max(until), max(at) FROM restored HAVING count(*) > 0`, no)
 	return no, err
 }
 

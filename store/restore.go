@@ -73,17 +73,15 @@ func (db *DB) Note(ctx context.Context, what, subject, detail, by string) error 
 
 // MarkRestored notes that the journal is a backup's, before anything is sent from
 // it: since is when it was made, or zero where that clock could not be believed.
+// Where it was made of a journal that is itself a backup's, what was read back for
+// that one stays, and what was not is read from there on.
 func (db *DB) MarkRestored(ctx context.Context, since time.Time, detail, by string) error {
 	err := db.change(ctx, func(t *tx) error {
 		at := millis(db.now())
-		if _, err := t.exec(`DELETE FROM read_back`); err != nil {
-			return err
-		}
-		if _, err := t.exec(`DELETE FROM restored`); err != nil {
-			return err
-		}
 		if _, err := t.exec(`INSERT INTO restored (register, since, until, at)
-			SELECT no, ?, coalesce((SELECT max(no) FROM event), 0), ? FROM register`, millisOrZero(since), at); err != nil {
+			SELECT no, ?, coalesce((SELECT max(no) FROM event), 0), ? FROM register WHERE true
+			ON CONFLICT (register) DO UPDATE SET since = CASE WHEN read_at = 0 OR refused = 1 THEN min(since, excluded.since) ELSE excluded.since END,
+				until = excluded.until, at = excluded.at, read_at = 0, refused = 0`, millisOrZero(since), at); err != nil {
 			return err
 		}
 		return t.audit(at, by, "backup put back", "", detail)
