@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"edgegw/admin"
 	"edgegw/fiscal/sandbox"
 	"edgegw/store"
 )
@@ -65,6 +66,27 @@ func TestABackupOfARestoredBox(t *testing.T) {
 	}
 }
 
+// A device whose clock is years ahead reports again what was sent since the backup.
+func TestADeviceAheadOfItsTimeAfterARestore(t *testing.T) {
+	s := newSite(t, sandbox.Options{ServerIDs: true}).on()
+	s.add("pump-01")
+	ahead := func(id string) [2]string {
+		return [2]string{"sale", strings.ReplaceAll(fmt.Sprintf(wholeEvent, id), "2026-11-22", "2036-11-22")}
+	}
+	s.cutOffUplink()
+	s.report("pump-01", ahead("waits"))
+	file := s.backedUp()
+	s.sandbox.SetDown(false)
+	s.report("pump-01", ahead("unknown"))
+	s.confirmed(2)
+	s.elsewhere(file)
+	s.on()
+	s.report("pump-01", ahead("unknown"))
+	s.confirmed(2)
+	s.holds("reg_pump-01", 2)
+	s.off()
+}
+
 // A backup of a box on which no device was yet.
 func TestABackupOfAnEmptyBox(t *testing.T) {
 	s := newSite(t, sandbox.Options{}).on()
@@ -110,4 +132,47 @@ func (s *testSite) salesSetAside() (n int64) {
 		n += e.Sales
 	}
 	return n
+}
+
+// The start named a cashier, and the device reports the end again, which names none.
+func TestAnEndWithoutItsCashierAfterARestore(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	file := s.backedUp()
+	start := [2]string{"sale/start", strings.Replace(fmt.Sprintf(startEvent, "1"), "{", `{"cashier":{"id":"anna"},`, 1)}
+	end := [2]string{"sale/complete", strings.Replace(fmt.Sprintf(completeEvent, "1"), "{", `{"currency":"EUR",`, 1)}
+	s.report("pump-01", start, end)
+	s.confirmed(1)
+	s.elsewhere(file)
+	s.on()
+	s.report("pump-01", end)
+	await(t, "the sale to be known, or a person to be asked", func() bool {
+		st, err := s.Status(t.Context())
+		return err == nil && (st.Totals.Confirmed == 1 || st.Totals.Quarantined == 1)
+	})
+	s.holds("reg_pump-01", 1)
+	s.off()
+}
+
+// Two devices of one register count alike and are used by the same cashier.
+func TestTwoDevicesOfOneCashierAfterARestore(t *testing.T) {
+	s := newSite(t, sandbox.Options{ServerIDs: true}).on()
+	s.add("pump-01")
+	c, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: "kiosk-1", RegisterID: "reg_pump-01"}, "anna")
+	must(t, err)
+	s.secrets["kiosk-1"] = c.Password
+	file := s.backedUp()
+	by := func(id string) [2]string {
+		return [2]string{"sale", strings.Replace(fmt.Sprintf(wholeEvent, id), "{", `{"cashier":{"id":"anna"},`, 1)}
+	}
+	s.report("pump-01", by("1"))
+	s.confirmed(1)
+	s.elsewhere(file)
+	s.on()
+	s.report("pump-01", by("1"))
+	s.confirmed(1)
+	s.report("kiosk-1", by("1"))
+	s.confirmed(2)
+	s.holds("reg_pump-01", 2)
+	s.off()
 }

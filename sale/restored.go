@@ -28,8 +28,11 @@ const madeTolerance = 24 * time.Hour
 
 // Is reports whether the operation is the one that this start would make. A sale
 // id is a device's own affair: two devices of a register may count alike, so the
-// cashier is compared too, which is the device where nobody else is named.
-func (l Listed) Is(start Call) bool {
+// cashier is compared too, which is the device where nobody else is named. loosely
+// leaves that out: the end of a sale may be reported without the cashier that its
+// start has named. accepted is when the event came: a device that says it happened
+// later does not know the time.
+func (l Listed) Is(start Call, accepted time.Time, loosely bool) bool {
 	if start.Step != StepStart || l.ExternalID != start.SaleID {
 		return false
 	}
@@ -40,10 +43,10 @@ func (l Listed) Is(start Call) bool {
 		OccurredAt time.Time `json:"occurred_at"`
 	}
 	_ = json.Unmarshal(start.Body, &body) // what it does not say cannot tell
-	if l.Cashier != "" && body.Cashier.ID != "" && l.Cashier != body.Cashier.ID {
+	if !loosely && l.Cashier != "" && body.Cashier.ID != "" && l.Cashier != body.Cashier.ID {
 		return false
 	}
-	return l.MadeAt.IsZero() || body.OccurredAt.IsZero() || !l.MadeAt.Before(body.OccurredAt.Add(-madeTolerance))
+	return l.MadeAt.IsZero() || body.OccurredAt.IsZero() || body.OccurredAt.After(accepted) || !l.MadeAt.Before(body.OccurredAt.Add(-madeTolerance))
 }
 
 // sameMoney reports whether a completed operation was paid as the call says. Where

@@ -137,19 +137,8 @@ func (db *DB) Sent(ctx context.Context, c sale.Call) (operation string, may bool
 		}
 		return c.Operation, may, err
 	}
-	err = db.query(ctx, `SELECT b.operation, b.cashier, b.made_at FROM read_back b JOIN register r ON r.no = b.register WHERE r.register_id = ? AND b.ref = ?`,
-		func(scan func(...any) error) error {
-			l := sale.Listed{ExternalID: c.SaleID}
-			var made int64
-			err := scan(&l.Operation, &l.Cashier, &made)
-			if made != 0 {
-				l.MadeAt = instant(made)
-			}
-			if l.Is(c) {
-				operation, may = l.Operation, true
-			}
-			return err
-		}, string(c.Register), c.SaleID)
+	operation, err = db.madeBy(ctx, c)
+	may = operation != ""
 	if err == nil && !may {
 		// Its list was not given: a start of the backup may have been carried out.
 		err = db.queryOne(ctx, `SELECT m.refused AND e.sale <= m.until FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?`, []any{c.Event}, &may)
@@ -159,6 +148,49 @@ func (db *DB) Sent(ctx context.Context, c sale.Call) (operation string, may bool
 		return "", false, fmt.Errorf("look for sale %s in what was read back: %w", c.SaleID, err)
 	}
 	return operation, may, nil
+}
+
+// madeQuery gives what was read back and may be of a start: what has its id or its
+// sale's, and is not known as another sale's. own says that the cashier is no device,
+// so that the device itself may have named him.
+const madeQuery = `
+	SELECT b.operation, b.ref, b.cashier, b.made_at, e.at, e.kind, NOT EXISTS (SELECT 1 FROM device d WHERE d.device_id = b.cashier) AS own
+	  FROM event e
+	  JOIN read_back b ON b.register = e.register AND b.operation IN (SELECT ?3 UNION SELECT x.operation FROM read_back x WHERE x.register = e.register AND x.ref = ?2)
+	 WHERE e.no = ?1
+	   AND NOT EXISTS (SELECT 1 FROM event o LEFT JOIN sale s ON s.no = o.no
+	                    WHERE o.ref = ?2 AND o.register = e.register AND o.no <> e.sale AND b.operation IN (o.operation, s.operation))`
+
+// madeBy gives the operation that a start made after the backup; "" where there is
+// none.
+func (db *DB) madeBy(ctx context.Context, c sale.Call) (operation string, err error) {
+	best, oldest := 0, int64(0)
+	err = db.query(ctx, madeQuery, func(scan func(...any) error) error {
+		var l sale.Listed
+		var made, accepted int64
+		var kind sale.Kind
+		var own bool
+		if err := scan(&l.Operation, &l.ExternalID, &l.Cashier, &made, &accepted, &kind, &own); err != nil {
+			return err
+		}
+		if made != 0 {
+			l.MadeAt = instant(made)
+		}
+		fits := 0
+		switch at := instant(accepted); {
+		case l.Operation == c.Operation:
+			fits = 3
+		case l.Is(c, at, false):
+			fits = 2
+		case kind == sale.Complete && own && l.Is(c, at, true):
+			fits = 1
+		}
+		if fits > best || fits > 0 && fits == best && made < oldest {
+			best, oldest, operation = fits, made, l.Operation
+		}
+		return nil
+	}, c.Event, c.SaleID, c.Operation)
+	return operation, err
 }
 
 // RestoredRegister is how far the reading back of a register has come.

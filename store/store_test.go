@@ -441,6 +441,7 @@ func TestPlansUseTheirIndexes(t *testing.T) {
 		"end":                {`SELECT raw FROM event WHERE sale = ? AND kind IN (3, 4) AND ref IS NULL`, "event_end"},
 		"ref":                {`SELECT no FROM event o WHERE o.device = ? AND o.ref = ?`, "event_ref"},
 		"mail":               {`SELECT m.no FROM mailbox m WHERE m.device = ? AND m.delivered_at IS NULL AND m.no > ? ORDER BY m.no LIMIT 4`, "mailbox_waiting"},
+		"read back":          {strings.NewReplacer("?1", "?", "?2", "?", "?3", "?").Replace(madeQuery), "read_back_ref"},
 		"pend":               {countPendingQuery, "sale_pending"},
 	} {
 		var plan []string
