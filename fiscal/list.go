@@ -16,34 +16,57 @@ import (
 // clocks differ, and what was made just before may have been in doubt.
 const listMargin = 24 * time.Hour
 
-// List reads the register's operations, newest first, that were made since a time,
-// or all where that is zero. The error is a *sale.Problem; "lookup_refused" means
-// that the service does not give the list. It makes one request per page and
-// retries none.
+// List reads the register's operations that were made since a time, or all where that
+// is zero. The error is a *sale.Problem; "lookup_refused" means that the service does
+// not give the list. It makes one request per page and retries none.
 func (c *Client) List(ctx context.Context, register sale.RegisterID, since time.Time) ([]sale.Listed, error) {
 	if !register.Valid() {
 		return nil, &sale.Problem{Class: sale.RegisterUnknown, Code: "bad_register", Detail: "this cannot be a register id"}
 	}
-	list := []sale.Listed{}
-	err := c.pages(ctx, register, func(_ reply, p page) (end bool, fault string) {
-		end = len(p.Data) > 0 && !since.IsZero()
-		for _, raw := range p.Data {
-			var e listed
-			if json.Unmarshal(raw, &e) != nil || e.ID == "" {
-				return false, codeUnreadable
-			}
-			made, err := time.Parse(time.RFC3339Nano, e.CreatedAt) // the zero time where it is none
-			if err != nil || !made.Before(since.Add(-listMargin)) {
-				end = false
-			}
-			list = append(list, sale.Listed{Operation: e.ID, ExternalID: e.ExternalID, Cashier: e.Cashier.ID, MadeAt: made})
-		}
-		return end, ""
-	})
-	if err != nil {
+	r := reading{since: since, all: []sale.Listed{}}
+	if err := c.pages(ctx, register, func(_ reply, p page) (end bool, fault string) { return r.take(p) }); err != nil {
 		return nil, err
 	}
-	return list, nil
+	return r.all, nil
+}
+
+// reading is a list while it is read. It ends early only where the list itself shows
+// that its newest operations come first (decision 5 takes that for granted): what it
+// misses would be sent again.
+type reading struct {
+	since       time.Time
+	all         []sale.Listed
+	first, last time.Time
+	mixed       bool // one was made after the one before it, or does not say when
+}
+
+// listJitter is how much a list may be out of order, by times that several machines of
+// the service have written.
+const listJitter = time.Hour
+
+func (r *reading) take(p page) (end bool, fault string) {
+	old := len(p.Data) > 0 && !r.since.IsZero()
+	for _, raw := range p.Data {
+		var e listed
+		if json.Unmarshal(raw, &e) != nil || e.ID == "" {
+			return false, codeUnreadable
+		}
+		made, err := time.Parse(time.RFC3339Nano, e.CreatedAt) // the zero time where it is none
+		switch {
+		case err != nil:
+			r.mixed = true
+		case r.first.IsZero():
+			r.first = made
+		case made.After(r.last.Add(listJitter)):
+			r.mixed = true
+		}
+		r.last = made
+		old = old && made.Before(r.since.Add(-listMargin))
+		if e.Type == "" || e.Type == "sale" { // a refund may bear the id of its sale
+			r.all = append(r.all, sale.Listed{Operation: e.ID, ExternalID: e.ExternalID, Cashier: e.Cashier.ID, MadeAt: made})
+		}
+	}
+	return old && !r.mixed && r.first.After(r.last), ""
 }
 
 // pages reads the register's operations page by page until each says that it is
