@@ -176,3 +176,28 @@ func TestTwoDevicesOfOneCashierAfterARestore(t *testing.T) {
 	s.holds("reg_pump-01", 2)
 	s.off()
 }
+
+// What refused the list was not OpenFiskal, or not for ever. It is asked again, by the
+// next start at the latest.
+func TestAListThatIsGivenLater(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	file := s.backedUp()
+	s.report("pump-01", whole("unknown"))
+	s.confirmed(1)
+	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
+	s.elsewhere(file)
+	s.on()
+	s.report("pump-01", whole("new"))
+	s.confirmed(1)
+	s.off()
+	s.sandbox.ClearFaults()
+	s.on()
+	s.report("pump-01", whole("unknown"))
+	s.confirmed(2)
+	s.holds("reg_pump-01", 2)
+	if text, there := s.condition("restored_unread"); there {
+		t.Errorf("all was read back: %s", text)
+	}
+	s.off()
+}

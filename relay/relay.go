@@ -98,6 +98,7 @@ type Relay struct {
 	queues   map[sale.RegisterID]*queue    // those with work
 	begin    func(sale.RegisterID, *queue) // starts a queue's goroutine; set while Run lives
 	troubles map[sale.RegisterID]error     // of queues that cannot be read
+	listed   map[sale.RegisterID]time.Time // when its list was asked for, of those that were put back
 	gates    map[sale.RegisterID]chan struct{}
 }
 
@@ -138,6 +139,6 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
 		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), signing: newSigning(),
-		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{},
+		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, listed: map[sale.RegisterID]time.Time{},
 		gates: map[sale.RegisterID]chan struct{}{}, pending: make(chan struct{}, 1)}
 }

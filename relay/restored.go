@@ -14,6 +14,9 @@ import (
 // since the backup is marked to be looked up. known is false where that has to be
 // tried again.
 func (r *Relay) restored(ctx context.Context, call *sale.Call, m sale.Restored, q *queue) (known bool, err error) {
+	if m.Refused {
+		r.askAgain(ctx, call.Register, m)
+	}
 	if !m.Read {
 		if read, err := r.readBack(ctx, call, m, q); err != nil || !read {
 			return false, err
@@ -43,8 +46,40 @@ func (r *Relay) doubt(ctx context.Context, call *sale.Call, m sale.Restored, q *
 	return r.note(ctx, call, q)
 }
 
+// refusedAgain is how long a list that was refused is not asked for.
+const refusedAgain = 15 * time.Minute
+
+// askAgain asks once more for a list that was refused: what stood in the way may have
+// been a proxy, or a right that the key has got since. Where that leads to nothing all
+// stays as it was.
+func (r *Relay) askAgain(ctx context.Context, register sale.RegisterID, m sale.Restored) {
+	if !r.mayList(register) {
+		return
+	}
+	list, err := r.fiscal.List(ctx, register, m.Since)
+	if err != nil {
+		return
+	}
+	r.reached()
+	if err := r.journal.ReadBack(context.WithoutCancel(ctx), register, list, false); err != nil {
+		r.log.Warn("what was read back cannot be stored", "register", register, "cause", err)
+	}
+}
+
+// mayList reports whether a list was not asked for lately, and notes that it is now.
+func (r *Relay) mayList(register sale.RegisterID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if asked, was := r.listed[register]; was && time.Since(asked) < refusedAgain {
+		return false
+	}
+	r.listed[register] = time.Now()
+	return true
+}
+
 // readBack reads what OpenFiskal has of the register.
 func (r *Relay) readBack(ctx context.Context, call *sale.Call, m sale.Restored, q *queue) (bool, error) {
+	r.mayList(call.Register)
 	list, err := r.fiscal.List(ctx, call.Register, m.Since)
 	var p *sale.Problem
 	refused := false

@@ -9,9 +9,10 @@ import (
 // may have been carried out since, and sales that the backup does not know may be
 // reported again.
 type Restored struct {
-	Since time.Time // OpenFiskal's list is read back to here; zero: to its end
-	Read  bool      // it has been
-	At    time.Time // put back
+	Since   time.Time // OpenFiskal's list is read back to here; zero: to its end
+	Read    bool      // it has been, or was refused
+	Refused bool
+	At      time.Time // put back
 }
 
 // Listed is an operation in OpenFiskal's list of a register.

@@ -20,7 +20,7 @@ const headQuery = `
 	SELECT e.no, e.rseq, e.at, e.calls, e.raw, max(q.step, coalesce(h.step, 0)), q.attempts, q.doubt_since, q.next_attempt, q.blocked_since, q.class,
 	       o.ref, coalesce(s.operation, o.operation), d.device_id, q.blocker,
 	       q.step <= coalesce(h.step, 0), coalesce(h.attempts, 0), coalesce(h.doubt_since, 0),
-	       m.register IS NOT NULL, coalesce(m.since, 0), coalesce(m.at, 0), coalesce(m.read_at, 0)
+	       m.register IS NOT NULL, coalesce(m.since, 0), coalesce(m.at, 0), coalesce(m.read_at, 0), coalesce(m.refused, 0)
 	  FROM register r
 	  JOIN queue q  ON q.register = r.no
 	  JOIN event e  ON e.no = (SELECT no FROM event WHERE rseq = coalesce(?2, q.head) AND register = q.register)
@@ -40,13 +40,13 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 		here            bool
 		attempts, doubt int64
 	}
-	var restored bool
+	var restored, refused bool
 	var since, restoredAt, readAt int64
 	var frozen, raw []byte
 	read := func(place any) error {
 		return db.queryOne(ctx, headQuery, []any{string(register), place}, &h.Event, &rseq, &at, &frozen, &raw, &step, &h.Attempts,
 			&doubt, &next, &blocked, &h.Class, &h.SaleID, &h.Operation, &h.Device, &blocker, &resumed.here, &resumed.attempts, &resumed.doubt,
-			&restored, &since, &restoredAt, &readAt)
+			&restored, &since, &restoredAt, &readAt, &refused)
 	}
 	err := read(nil)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -66,7 +66,7 @@ func (db *DB) Head(ctx context.Context, register sale.RegisterID) (sale.Head, er
 		doubt = cmp.Or(doubt, resumed.doubt)
 	}
 	if restored {
-		h.Restored = &sale.Restored{Read: readAt != 0, At: instant(restoredAt)}
+		h.Restored = &sale.Restored{Read: readAt != 0, Refused: refused, At: instant(restoredAt)}
 		if since != 0 {
 			h.Restored.Since = instant(since)
 		}

@@ -197,7 +197,6 @@ func (db *DB) madeBy(ctx context.Context, c sale.Call) (operation string, err er
 type RestoredRegister struct {
 	Register sale.RegisterID
 	sale.Restored
-	Refused bool // OpenFiskal does not give its list
 	Waiting bool // something is to be sent
 }
 
