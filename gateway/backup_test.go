@@ -70,6 +70,12 @@ func completed(id string) [2]string {
 	return [2]string{"sale/complete", fmt.Sprintf(completeEvent, id)}
 }
 func whole(id string) [2]string { return [2]string{"sale", fmt.Sprintf(wholeEvent, id)} }
+
+// happened is a whole sale of a time.
+func happened(id string, at time.Time) [2]string {
+	return [2]string{"sale", strings.ReplaceAll(fmt.Sprintf(wholeEvent, id), "2026-11-22T08:33:00+01:00", at.Format(time.RFC3339))}
+}
+
 func updated(id string) [2]string {
 	return [2]string{"sale/update", `{"sale_id":"` + id + `","occurred_at":"2026-11-22T08:32:00+01:00","line_items":[{"description":"Super E10","quantity":"1","unit":"l","unit_price":"1.799","amount":180,"tax":{"rate":"0.19","category":"standard"}}]}`}
 }
@@ -227,7 +233,7 @@ func TestARestoreWhereTheListIsRefused(t *testing.T) {
 	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
 	s.elsewhere(file)
 	s.on()
-	s.report("pump-01", whole("new"))
+	s.report("pump-01", happened("new", time.Now().Add(time.Minute)))
 	// Where the attempt of before was cut, it is in doubt since then, and the same
 	// idempotency key may go out again: the service itself tells a repeated call.
 	await(t, "a person to be asked about what waited, or the service to have told it", func() bool {

@@ -9,6 +9,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/fiscal/sandbox"
+	"edgegw/sale"
 	"edgegw/store"
 )
 
@@ -188,7 +189,7 @@ func TestAListThatIsGivenLater(t *testing.T) {
 	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
 	s.elsewhere(file)
 	s.on()
-	s.report("pump-01", whole("new"))
+	s.report("pump-01", happened("new", time.Now().Add(time.Minute)))
 	s.confirmed(1)
 	s.off()
 	s.sandbox.ClearFaults()
@@ -199,5 +200,31 @@ func TestAListThatIsGivenLater(t *testing.T) {
 	if text, there := s.condition("restored_unread"); there {
 		t.Errorf("all was read back: %s", text)
 	}
+	s.off()
+}
+
+// Where the list is never given, what may have been sent by the box that was lost is
+// asked of a person, and goes on his word.
+func TestARepeatedSaleWhereTheListIsRefused(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	file := s.backedUp()
+	sold := happened("unknown", time.Now())
+	s.report("pump-01", sold)
+	s.confirmed(1)
+	s.sandbox.Inject(sandbox.Fault{Step: sandbox.StepLookup, Action: sandbox.Answer, Status: 403})
+	s.options.Clock.Wall = func() time.Time { return time.Now().Add(time.Minute) }
+	s.elsewhere(file)
+	s.on()
+	s.report("pump-01", sold, happened("new", time.Now().Add(time.Hour)))
+	s.confirmed(1)
+	item := s.onlyItem(t)
+	if item.SaleID != "unknown" || item.Code != "repeat_unproven" {
+		t.Errorf("%+v", item)
+	}
+	s.holds("reg_pump-01", 2)
+	s.decide(t, item.ID, sale.DecisionRetry, "")
+	s.confirmed(2)
+	s.holds("reg_pump-01", 3)
 	s.off()
 }

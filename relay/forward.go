@@ -275,11 +275,14 @@ func (r *Relay) lookUp(ctx context.Context, call *sale.Call, q *queue) (again bo
 			Detail: "OpenFiskal's record of the operation and the gateway's cannot both be: state there is " + stateWord(answer)}
 	}
 	if p.Code == sale.CodeLookUpRefused {
-		if age := q.doubtAge(*call, r.o.Now()); age >= 0 && age < r.o.Window {
+		if age := q.doubtAge(*call, r.o.Now()); age >= 0 && age < r.o.Window && !call.Unproven {
 			return true, nil // inside the window the service itself tells a repeated call
 		}
 		p = &sale.Problem{Class: sale.Poison, Code: "window_over", RequestID: p.RequestID,
 			Detail: "the call may have been carried out, cannot be looked up, and is too old to be sent again safely"}
+		if call.Unproven {
+			p.Code, p.Detail = "repeat_unproven", "the sale happened before the backup was put back, and may have been sent by the gateway before: OpenFiskal does not give the list in which it would stand"
+		}
 	}
 	_, err = r.settle(ctx, r.outcome(*call, p, true, q), q)
 	return false, err

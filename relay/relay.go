@@ -37,7 +37,7 @@ type Journal interface {
 	// or that it does not give one; Sent tells then whether a call may have been
 	// carried out since the backup, and of a start what it made.
 	ReadBack(ctx context.Context, r sale.RegisterID, list []sale.Listed, refused bool) error
-	Sent(ctx context.Context, c sale.Call) (operation string, may bool, err error)
+	Sent(ctx context.Context, c sale.Call) (sale.Sent, error)
 }
 
 // Encoder renders the calls an event owes, in one generation of the API.

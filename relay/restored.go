@@ -22,14 +22,14 @@ func (r *Relay) restored(ctx context.Context, call *sale.Call, m sale.Restored, 
 			return false, err
 		}
 	}
-	operation, may, err := r.journal.Sent(ctx, *call)
+	sent, err := r.journal.Sent(ctx, *call)
 	if err != nil {
 		return false, ignoreEnd(ctx, err)
 	}
-	if !may {
+	if !sent.May {
 		return true, nil
 	}
-	call.Made, call.Restored = operation, true
+	call.Made, call.Restored, call.Unproven = sent.Operation, true, sent.Unproven
 	return r.doubt(ctx, call, m, q)
 }
 

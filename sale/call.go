@@ -29,6 +29,7 @@ type Call struct {
 	NextAttempt  time.Time
 	Restored     bool   // it may have been carried out after the backup that the journal is of
 	Made         string // of such a start: the operation that it seems to have made
+	Unproven     bool   // and neither a list nor an idempotency key can tell
 }
 
 // OperationSlot is the open place in a frozen path.

@@ -15,6 +15,23 @@ type Restored struct {
 	At      time.Time // put back
 }
 
+// Happened reports whether a call is of a time in which the lost box may have sold and
+// sent: between the backup and its putting back, by the device's clock.
+func (r Restored) Happened(c Call) bool {
+	var body struct {
+		OccurredAt time.Time `json:"occurred_at"`
+	}
+	_ = json.Unmarshal(c.Body, &body) // what it does not say cannot tell
+	return body.OccurredAt.Before(r.At) && !body.OccurredAt.Before(r.Since.Add(-madeTolerance))
+}
+
+// Sent is what is known of a call whose register was put back, and read.
+type Sent struct {
+	Operation string // what it was made on, or of a start what it made
+	May       bool   // it may have been carried out since the backup
+	Unproven  bool   // and under another idempotency key, which nobody knows
+}
+
 // Listed is an operation in OpenFiskal's list of a register.
 type Listed struct {
 	Operation  string

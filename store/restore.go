@@ -127,27 +127,46 @@ func (db *DB) ReadBack(ctx context.Context, register sale.RegisterID, list []sal
 }
 
 // Sent tells of a call on a register that was put back, and read, whether it may
-// have been carried out since the backup. Of a start, operation is what it made.
-func (db *DB) Sent(ctx context.Context, c sale.Call) (operation string, may bool, err error) {
+// have been carried out since the backup.
+func (db *DB) Sent(ctx context.Context, c sale.Call) (s sale.Sent, err error) {
 	if c.Step != sale.StepStart {
+		s.Operation = c.Operation
 		err = db.queryOne(ctx, `SELECT e.sale <= m.until OR EXISTS (SELECT 1 FROM read_back b WHERE b.register = m.register AND b.operation = ?2)
-			FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?1`, []any{c.Event, c.Operation}, &may)
+			FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?1`, []any{c.Event, c.Operation}, &s.May)
 		if err != nil {
 			err = fmt.Errorf("look for call of event %d in what was read back: %w", c.Event, err)
 		}
-		return c.Operation, may, err
+		return s, err
 	}
-	operation, err = db.madeBy(ctx, c)
-	may = operation != ""
-	if err == nil && !may {
-		// Its list was not given: a start of the backup may have been carried out.
-		err = db.queryOne(ctx, `SELECT m.refused AND e.sale <= m.until FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?`, []any{c.Event}, &may)
-		operation = c.Operation
+	s.Operation, err = db.madeBy(ctx, c)
+	if s.May = s.Operation != ""; err == nil && !s.May {
+		s, err = db.unlisted(ctx, c)
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("look for sale %s in what was read back: %w", c.SaleID, err)
+		return sale.Sent{}, fmt.Errorf("look for sale %s in what was read back: %w", c.SaleID, err)
 	}
-	return operation, may, nil
+	return s, nil
+}
+
+// unlisted is Sent of a start that was not read back. Where the list was not given, a
+// start of the backup may have been carried out, and one that a device reports again.
+// What a person has had sent again is on his word.
+func (db *DB) unlisted(ctx context.Context, c sale.Call) (sale.Sent, error) {
+	s := sale.Sent{Operation: c.Operation}
+	var refused, known, decided bool
+	var since, at int64
+	err := db.queryOne(ctx, `SELECT m.refused, e.sale <= m.until, EXISTS (SELECT 1 FROM held h WHERE h.event = e.no), m.since, m.at
+		FROM event e JOIN restored m ON m.register = e.register WHERE e.no = ?`, []any{c.Event}, &refused, &known, &decided, &since, &at)
+	if err != nil || !refused {
+		return s, err
+	}
+	m := sale.Restored{At: instant(at)}
+	if since != 0 {
+		m.Since = instant(since)
+	}
+	s.Unproven = !known && !decided && m.Happened(c)
+	s.May = known || s.Unproven
+	return s, nil
 }
 
 // madeQuery gives what was read back and may be of a start: what has its id or its

@@ -37,14 +37,14 @@ func TestWhatMayHaveBeenSentSinceTheBackup(t *testing.T) {
 	}
 	sent := func(c sale.Call) string {
 		t.Helper()
-		operation, may, err := back.Sent(t.Context(), c)
+		s, err := back.Sent(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !may {
+		if !s.May {
 			return "no"
 		}
-		return operation
+		return s.Operation
 	}
 	waits := head("reg_1")
 	if waits.Restored.Read || waits.SaleID != "waits" {
