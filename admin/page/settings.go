@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"strconv"
@@ -13,7 +14,8 @@ import (
 type settingsView struct {
 	Sections []settingSection
 	Trial    *admin.SettingsTrial
-	Left     int // seconds of the trial
+	Left     int    // seconds of the trial
+	Which    string // trial that is
 	Records  []admin.SettingsRecord
 	Asked    url.Values // the change that a preview is of
 	Preview  admin.SettingsPreview
@@ -85,7 +87,7 @@ func (s *Site) showSettings(v *visit, f *admin.Refusal) error {
 	}
 	in := settingsView{Sections: v.sections(now.Settings), Trial: now.Trial}
 	if now.Trial != nil {
-		in.Left = max(0, int(now.Trial.Until.Sub(s.Now())/time.Second))
+		in.Left, in.Which = max(0, int(now.Trial.Until.Sub(s.Now())/time.Second)), which(now.Trial)
 	}
 	return v.show("settings", view{Title: v.t("Settings"), At: "settings", Content: in, Refusal: f})
 }
@@ -180,15 +182,34 @@ func (s *Site) applySettings(v *visit) error {
 	return v.show("settings-applied", view{Title: v.t("The gateway begins anew"), At: "settings", Content: settingsView{Preview: done.SettingsPreview, Until: done.Until}})
 }
 
+// which tells one trial from another.
+func which(t *admin.SettingsTrial) string { return t.Until.UTC().Format(time.RFC3339Nano) }
+
+// endTrial ends the trial that the page has shown, and no other: it may have been left
+// open since an earlier one.
+func (s *Site) endTrial(v *visit, end func(context.Context, string) error) error {
+	if err := v.form(); err != nil {
+		return err
+	}
+	now, err := s.Backend.Settings(v.r.Context())
+	if err != nil {
+		return err
+	}
+	if shown := v.r.PostForm.Get("trial"); shown != "" && now.Trial != nil && shown != which(now.Trial) {
+		return &admin.Refusal{Code: "conflict", Message: v.t("Another change is on trial now than the page has shown."), Remedy: v.t("Look at that one first.")}
+	}
+	return end(v.r.Context(), v.by())
+}
+
 func (s *Site) confirmSettings(v *visit) error {
-	if err := s.Backend.ConfirmSettings(v.r.Context(), v.by()); err != nil {
+	if err := s.endTrial(v, s.Backend.ConfirmSettings); err != nil {
 		return orAgain(err, func(f *admin.Refusal) error { return s.showSettings(v, f) })
 	}
 	return v.seeOther("/settings")
 }
 
 func (s *Site) undoSettings(v *visit) error {
-	if err := s.Backend.UndoSettings(v.r.Context(), v.by()); err != nil {
+	if err := s.endTrial(v, s.Backend.UndoSettings); err != nil {
 		return orAgain(err, func(f *admin.Refusal) error { return s.showSettings(v, f) })
 	}
 	return v.show("settings-applied", view{Title: v.t("The gateway begins anew"), At: "settings", Content: settingsView{}})

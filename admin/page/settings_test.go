@@ -125,8 +125,19 @@ func TestATrialIsConfirmedOrUndone(t *testing.T) {
 	if strings.Contains(text, "/settings/change") {
 		t.Error("another change is offered")
 	}
-	b.ask(http.MethodPost, "/settings/confirm", url.Values{})
-	b.ask(http.MethodPost, "/settings/undo", url.Values{})
+	shown := regexp.MustCompile(`name="trial" value="([^"]+)"`).FindAllStringSubmatch(text, -1)
+	if len(shown) != 2 {
+		t.Fatalf("which trial it is stands in %d forms", len(shown))
+	}
+	form := url.Values{"trial": {shown[0][1]}}
+	earlier := url.Values{"trial": {moment.Format(time.RFC3339Nano)}} // of a page that was left open
+	for _, path := range []string{"/settings/confirm", "/settings/undo"} {
+		if w := b.ask(http.MethodPost, path, earlier); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Another change is on trial now") {
+			t.Errorf("%s of another trial: %d", path, w.Code)
+		}
+	}
+	b.ask(http.MethodPost, "/settings/confirm", form)
+	b.ask(http.MethodPost, "/settings/undo", form)
 	if got := strings.Join(b.backend.changes, ", "); got != "settings confirmed by person:anna-owner, settings undone by person:anna-owner" {
 		t.Errorf("got %s", got)
 	}
