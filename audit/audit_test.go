@@ -322,6 +322,7 @@ func TestCSVIsForSpreadsheets(t *testing.T) {
 		{"=1+1", "'=1+1"}, {"+1", "'+1"}, {"-1", "'-1"}, {"@SUM(A1)", "'@SUM(A1)"}, {"\t=1", "' =1"}, {"\r=1", "' =1"}, {" =1", "' =1"}, {"＝1", "'＝1"},
 		{"'=1", "''=1"}, {`=HYPERLINK("http://x","y")`, `'=HYPERLINK("http://x","y")`},
 		{"two\r\nlines\x00", "two  lines "},
+		{"s1;=1+1", "s1;'=1+1"}, {`a"; "=cmd|'/c calc'!A1`, `a"; "'=cmd|'/c calc'!A1`}, {"a;b-c=d", "a;b-c=d"}, {";;@x;-1", ";;'@x;'-1"},
 	} {
 		line := string(csvRecord(1, []any{c.cell, "end"}))
 		if strings.ContainsAny(line, "\r\n") {

@@ -53,8 +53,7 @@ func csvRecord(n int64, cells []any) []byte {
 }
 
 // csvCell keeps a record on one line, and a spreadsheet from taking a text for a
-// formula: what begins like one gets an apostrophe before it. Numbers are ours, and
-// may begin with a minus.
+// formula. Numbers are ours, and may begin with a minus.
 func csvCell(v any) string {
 	text, is := v.(string)
 	if !is {
@@ -66,14 +65,47 @@ func csvCell(v any) string {
 		}
 		return r
 	}, text)
-	if begin := strings.TrimLeft(text, " "); begin != "" && strings.ContainsRune("=+-@＝＋－＠'", []rune(begin)[0]) {
-		text = "'" + text
-	}
+	text = unformed(text)
 	if strings.ContainsAny(text, `",`) || strings.TrimSpace(text) != text {
 		text = `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
 	}
 	return text
 }
+
+// unformed puts an apostrophe before what a spreadsheet would take for a formula: at
+// the beginning of a text, and behind a semicolon, at which one in German or French
+// begins a new cell, whatever is quoted.
+func unformed(text string) string {
+	if !strings.ContainsAny(text, formulas) {
+		return text
+	}
+	var b strings.Builder
+	if strings.ContainsRune(formulas, first(text)) {
+		b.WriteByte('\'')
+	}
+	begins := false
+	for _, r := range text {
+		if begins && strings.ContainsRune(formulas, r) {
+			b.WriteByte('\'')
+		}
+		begins = r == ';' || begins && (r == ' ' || r == '"')
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// first is a text's first character that is no space.
+func first(text string) rune {
+	for _, r := range text {
+		if r != ' ' {
+			return r
+		}
+	}
+	return ' '
+}
+
+// formulas are what one begins with, and the apostrophe itself.
+const formulas = "=+-@＝＋－＠'"
 
 func csvHeading(columns []string) string {
 	return numbered + "," + strings.Join(columns, ",") + "," + chained + "\r\n"
