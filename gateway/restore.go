@@ -61,6 +61,9 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 	if r.Manifest, err = backup.Extract(file, passphrase, nest); err != nil {
 		return r, errors.Join(backupRefusal(err), os.RemoveAll(nest))
 	}
+	if err := known(r.Manifest); err != nil {
+		return r, errors.Join(backupRefusal(err), os.RemoveAll(nest))
+	}
 	if err := k.mayReplace(ctx, r.Manifest, setAside); err != nil {
 		return r, errors.Join(err, os.RemoveAll(nest))
 	}
@@ -95,6 +98,23 @@ func asideName(dir string, now time.Time) string {
 		}
 		name = fmt.Sprintf("before-restore-%s-%d", now.UTC().Format("20060102T150405Z"), n)
 	}
+}
+
+// known refuses what Backup does not write: a part of another name would take the
+// place of something that is not set aside, such as the settings, and without a
+// journal the site would begin as if it had never sold anything.
+func known(m backup.Manifest) error {
+	journal := false
+	for _, f := range m.Files {
+		journal = journal || f.Name == store.FileName
+		if f.Name != store.FileName && f.Name != devicekeys.KEKFileName && !slices.Contains(siteca.AuthorityFiles, f.Name) {
+			return fmt.Errorf("%w: a part has the name %q", backup.ErrNoBackup, f.Name)
+		}
+	}
+	if !journal {
+		return fmt.Errorf("%w: it has no journal", backup.ErrNoBackup)
+	}
+	return nil
 }
 
 // backupRefusal says what to do about a file that cannot be put back.

@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"edgegw/admin"
+	"edgegw/backup"
+	"edgegw/config"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
 	"edgegw/store"
@@ -227,4 +231,26 @@ func TestARepeatedSaleWhereTheListIsRefused(t *testing.T) {
 	s.confirmed(2)
 	s.holds("reg_pump-01", 3)
 	s.off()
+}
+
+// Who has the passphrase may have made the file himself. It brings a site's data, and
+// nothing that says where keys are sent.
+func TestABackupOfSomethingElse(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	must(t, os.WriteFile(filepath.Join(s.dir, config.SettingsFile), []byte("site:\n  name: mine\n"), 0o600))
+	for _, names := range [][]string{{}, {"site-ca.pem"}, {store.FileName, config.SettingsFile}, {store.FileName, "edgegw.lock"}} {
+		from := t.TempDir()
+		for _, name := range names {
+			must(t, os.WriteFile(filepath.Join(from, name), []byte("site:\n  name: theirs\n"), 0o600))
+		}
+		var file bytes.Buffer
+		must(t, backup.Write(&file, phrase, backup.Manifest{}, from, names))
+		_, err := s.restore(file.Bytes(), true)
+		refusedWith(t, err, "invalid", "this is no backup of edgegw")
+	}
+	text, err := os.ReadFile(filepath.Join(s.dir, config.SettingsFile))
+	left, _ := filepath.Glob(filepath.Join(s.dir, ".*"))
+	if err != nil || !strings.Contains(string(text), "mine") || len(left) != 0 {
+		t.Errorf("%q, %v, left %q", text, err, left)
+	}
 }
