@@ -254,3 +254,31 @@ func TestABackupOfSomethingElse(t *testing.T) {
 		t.Errorf("%q, %v, left %q", text, err, left)
 	}
 }
+
+// A person decided since the backup, in which the sale still waits for him. He decides
+// again, and the sale is not sent again.
+func TestADecisionThatTheBackupDoesNotKnow(t *testing.T) {
+	for _, step := range []sandbox.Step{sandbox.StepStart, sandbox.StepComplete} {
+		for _, own := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, ids of its own %v", step, own), func(t *testing.T) {
+				s := newSite(t, sandbox.Options{ServerIDs: own}).on()
+				s.add("pump-01")
+				s.sandbox.Inject(sandbox.Fault{Step: step, Times: 1, Action: sandbox.Answer, Status: 400})
+				s.report("pump-01", whole("refused"))
+				await(t, "a person to be asked", func() bool {
+					st, err := s.Status(t.Context())
+					return err == nil && st.Totals.Quarantined == 1
+				})
+				file := s.backedUp()
+				s.decide(t, s.onlyItem(t).ID, sale.DecisionRetry, "")
+				s.confirmed(1)
+				s.elsewhere(file)
+				s.on()
+				s.decide(t, s.onlyItem(t).ID, sale.DecisionRetry, "")
+				s.confirmed(1)
+				s.holds("reg_pump-01", 1)
+				s.off()
+			})
+		}
+	}
+}

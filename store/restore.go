@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"edgegw/sale"
@@ -100,30 +101,44 @@ func millisOrZero(t time.Time) int64 {
 }
 
 // ReadBack stores what OpenFiskal has of a register that was put back. Where it
-// does not give the list, that is stored instead.
+// does not give the list, that is stored instead. A long list is stored in pieces,
+// between which sales are acknowledged; it counts as read with the last one.
 func (db *DB) ReadBack(ctx context.Context, register sale.RegisterID, list []sale.Listed, refused bool) error {
-	err := db.change(ctx, func(t *tx) error {
-		no := t.w.rows.registers[register]
-		for _, l := range list {
-			if _, err := t.exec(`INSERT INTO read_back (register, operation, ref, cashier, made_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-				no, l.Operation, l.ExternalID, l.Cashier, millisOrZero(l.MadeAt)); err != nil {
-				return err
-			}
+	const most = 500 // rows of a piece
+	var err error
+	for piece := range slices.Chunk(list, most) {
+		if err = db.change(ctx, func(t *tx) error { return t.listed(register, piece) }); err != nil {
+			break
 		}
-		at := millis(db.now())
-		if _, err := t.exec(`UPDATE restored SET read_at = ?, refused = ? WHERE register = ?`, at, refused, no); err != nil {
-			return err
-		}
-		detail := fmt.Sprintf("%d operations made since the backup", len(list))
-		if refused {
-			detail = "OpenFiskal does not give the list"
-		}
-		return t.audit(at, "edgegw", "register read back", string(register), detail)
-	})
+	}
+	if err == nil {
+		err = db.change(ctx, func(t *tx) error { return t.readBack(millis(db.now()), register, len(list), refused) })
+	}
 	if err != nil {
 		return fmt.Errorf("store what was read back of %s: %w", register, err)
 	}
 	return nil
+}
+
+func (t *tx) listed(register sale.RegisterID, list []sale.Listed) error {
+	for _, l := range list {
+		if _, err := t.exec(`INSERT INTO read_back (register, operation, ref, cashier, made_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			t.w.rows.registers[register], l.Operation, l.ExternalID, l.Cashier, millisOrZero(l.MadeAt)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) readBack(at int64, register sale.RegisterID, operations int, refused bool) error {
+	if _, err := t.exec(`UPDATE restored SET read_at = ?, refused = ? WHERE register = ?`, at, refused, t.w.rows.registers[register]); err != nil {
+		return err
+	}
+	detail := fmt.Sprintf("%d operations made since the backup", operations)
+	if refused {
+		detail = "OpenFiskal does not give the list"
+	}
+	return t.audit(at, "edgegw", "register read back", string(register), detail)
 }
 
 // Sent tells of a call on a register that was put back, and read, whether it may
