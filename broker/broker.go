@@ -311,17 +311,6 @@ func (b *Broker) Deliver(d sale.DeviceID) {
 	}
 }
 
-// Identify asks the device to show itself (topic `identify`); false where it is
-// not online or has not subscribed to that.
-func (b *Broker) Identify(d sale.DeviceID) bool {
-	dev := b.devices.get(d)
-	if dev == nil {
-		return false
-	}
-	s := dev.session()
-	return s != nil && s.send(s.prefix+"identify", []byte("{}"))
-}
-
 // Disconnect ends the connections of a device that was disabled or removed, also
 // one that is just logging in, and purges its MQTT session and retained status.
 // The Guard must refuse the device before Disconnect is called.

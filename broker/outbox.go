@@ -49,6 +49,7 @@ type outbox struct {
 	turn    bool  // a letter goes before an ack
 	taken   []int64
 	asked   map[int64][]byte // Correlation Data of letters that were asked for, by number
+	asks    map[uint16]*ask  // messages whose PUBACK somebody waits for, by packet id
 	running bool             // pump runs
 	writing bool             // pump has taken messages that are not yet on the wire
 	closed  bool
@@ -143,6 +144,7 @@ func (s *session) acked(id uint16, code byte) {
 		return // an id that this connection was never sent, or a second PUBACK
 	}
 	delete(o.flying, id)
+	o.heard(id, code)
 	if no != 0 {
 		o.letters--
 		if code < packets.ErrUnspecifiedError.Code {
@@ -253,17 +255,7 @@ func (s *session) sendAck(w *batch, m message) {
 // send writes one message with QoS 0 or 1 to the device, where it has subscribed
 // to its topic.
 func (s *session) send(topic string, payload []byte) bool {
-	o := &s.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	g := o.at(topic)
-	m := message{topic: topic, payload: payload, qos: g.qos, ids: g.ids}
-	if !g.ok || o.closed || len(o.acks) >= maxAcks || s.tooLong(&m) {
-		return false
-	}
-	o.acks = append(o.acks, m)
-	s.start()
-	return true
+	return s.enqueue(topic, payload, nil) == ""
 }
 
 // tooLong reports, and counts, a message beyond the device's Maximum Packet
@@ -338,6 +330,7 @@ func (s *session) fill(buf []byte) []byte {
 			if m.qos > 0 {
 				m.id = o.fly(0)
 			}
+			o.leaves(&m)
 			buf = m.append(buf, s.v5)
 		default:
 			if len(o.acks) == 0 {

@@ -59,6 +59,7 @@ type message struct {
 	id          uint16 // with qos 1
 	correlation []byte // MQTT 5
 	ids         []int  // subscription identifiers, MQTT 5 [MQTT-3.3.4-3]
+	ask         *ask   // nil: nobody waits for what becomes of it
 }
 
 func (m *message) propsSize() int {
