@@ -411,3 +411,30 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error("two devices with one id: got no error")
 	}
 }
+
+// A device that is asked to show itself says so in its feed, whatever stands in the
+// message.
+func TestShowsItself(t *testing.T) {
+	s := startSite(t, nil)
+	shown := make(chan string, 3)
+	d := s.device(t, Config{Linger: true, OnNotice: func(n Notice) {
+		if n.What == Identify {
+			shown <- n.Text
+		}
+	}})
+	run(t, d)
+	see(t, d, "the device online", func(now Snapshot) bool { return now.Online })
+	for body, want := range map[string]string{
+		`{"requested_at":"2026-11-22T08:31:07Z","seconds":30}`: "here I am, for 30 s", `{}`: "here I am", `{"seconds":"x"}`: "here I am",
+	} {
+		s.publish(t, d.topic("identify"), body, false)
+		select {
+		case got := <-shown:
+			if got != want {
+				t.Errorf("%s: %q, want %q", body, got, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: nothing was shown", body)
+		}
+	}
+}

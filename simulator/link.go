@@ -315,11 +315,23 @@ func (d *Device) receive(topic string, body []byte) bool {
 		d.takeSite(body)
 	case d.topic("identify"):
 		d.hold()
-		d.say(Identify, "", "")
+		d.say(Identify, "", showing(body))
 	default:
 		d.hold() // site/time and what later versions may bring
 	}
 	return true
+}
+
+// showing is what a person sees of a device that shows itself: for how long, where
+// the gateway says so.
+func showing(body []byte) string {
+	var asked struct {
+		Seconds int `json:"seconds"`
+	}
+	if json.Unmarshal(body, &asked) != nil || asked.Seconds <= 0 {
+		return "here I am"
+	}
+	return fmt.Sprintf("here I am, for %d s", asked.Seconds)
 }
 
 // hold says that the device must not end now: a message is recorded and its

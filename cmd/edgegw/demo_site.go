@@ -134,7 +134,7 @@ func (d *demo) addDevices(ctx context.Context, n int, tempo time.Duration) ([]si
 // hear keeps what of a device's feed belongs into the list of events.
 func (d *demo) hear(n simulator.Notice) {
 	switch n.What {
-	case simulator.WentOffline, simulator.KeptBack, simulator.SiteSays, simulator.Unreadable, simulator.ItsFault:
+	case simulator.WentOffline, simulator.KeptBack, simulator.SiteSays, simulator.Identify, simulator.Unreadable, simulator.ItsFault:
 	default:
 		return
 	}
