@@ -109,5 +109,5 @@ const (
 	CodeToken       = "token"        // no token, or one that opens nothing
 	CodeTLSRequired = "tls_required" // a key must not cross a network in clear
 	CodeCrossOrigin = "cross_origin" // a browser was sent here by another page
-	CodeTooMany     = "too_many"     // tokens in vain, from that address
+	CodeTooMany     = "too_many"     // tokens in vain from that address, or the same again too soon
 )

@@ -45,6 +45,8 @@ var opened = map[string][]sale.Scope{
 	"DELETE /api/v1/devices/{id}/cards":            nil,
 	"POST /api/v1/devices/{id}/disable":            nil,
 	"POST /api/v1/devices/{id}/enable":             nil,
+	"POST /api/v1/devices/{id}/identify":           nil,
+	"POST /api/v1/devices/{id}/test":               nil,
 	"POST /api/v1/devices/{id}/password":           nil,
 	"POST /api/v1/devices/{id}/replace":            nil,
 	"POST /api/v1/devices/{id}/certificate":        nil,

@@ -137,6 +137,14 @@ func (m *memory) act(what string, id sale.DeviceID, by string) error {
 	return m.broken
 }
 
+func (m *memory) Identify(_ context.Context, id sale.DeviceID, by string) (Identified, error) {
+	return Identified{DeviceID: id, Outcome: "silent", Sentence: "nothing came back", Seconds: 30, TookMS: 5000}, m.act("identify", id, by)
+}
+
+func (m *memory) TestSale(_ context.Context, id sale.DeviceID, by string) (TestSale, error) {
+	return TestSale{DeviceID: id, Kind: "pump", Currency: "EUR", Sentence: "it works", Notice: NoFiscalRecord}, m.act("test", id, by)
+}
+
 func (m *memory) DisableDevice(_ context.Context, id sale.DeviceID, by string) error {
 	return m.act("disable", id, by)
 }

@@ -26,6 +26,7 @@ type Backend interface {
 	RemoveDevice(ctx context.Context, id sale.DeviceID, by string) error
 	SetKey(ctx context.Context, k SetKey, by string) (KeyResult, error)
 	Identities
+	Trier
 	Keys
 	TokenKeeper
 	PeopleKeeper

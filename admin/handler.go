@@ -20,6 +20,8 @@ import (
 //	GET    /api/v1/devices             POST: adds one; the answer holds its credentials, this once
 //	GET    /api/v1/devices/{id}        DELETE: removes it
 //	POST   …/disable|enable            refuses the device, and ends that
+//	POST   …/test                      what a sale of the device would do, against a stand-in: no fiscal record, no row
+//	POST   …/identify                  asks the device to show itself, and says what became of that
 //	POST   …/password|replace|certificate  new credentials, this once; …/revoke {"serial"} ends certificates
 //	PUT    /api/v1/devices/{id}/key    gives its register a new key
 //	PUT    /api/v1/registers/{id}/key  gives a register a new key, also where no device has it any more
@@ -81,6 +83,8 @@ func (a api) routes() map[string]map[string]route {
 
 		"/devices/{id}/disable":     {http.MethodPost: {a.deviceAct(a.b.DisableDevice), socketOnly, does("Refuses a device, and ends its connection.")}},
 		"/devices/{id}/enable":      {http.MethodPost: {a.deviceAct(a.b.EnableDevice), socketOnly, does("Lets a disabled device in again.")}},
+		"/devices/{id}/identify":    {http.MethodPost: {a.identify, socketOnly, does("Asks a device to show itself, and says whether it has acknowledged that. Not more often than every ten seconds.").gives(Identified{})}},
+		"/devices/{id}/test":        {http.MethodPost: {a.testSale, socketOnly, does("Says what keeps the next real sale of a device from going out, and shows a sale of its kind on its whole way, against a stand-in for OpenFiskal on a site of its own: no fiscal record is made, and nothing of it stays here.").gives(TestSale{})}},
 		"/devices/{id}/password":    {http.MethodPost: {a.renewPassword, socketOnly, does("Gives a device a new password, this once.").gives(Credentials{})}},
 		"/devices/{id}/replace":     {http.MethodPost: {a.replaceDevice, socketOnly, does("New hardware in an old place: new credentials, this once.").takes(&replaceBody{}).gives(Credentials{})}},
 		"/devices/{id}/certificate": {http.MethodPost: {a.issueCertificate, socketOnly, does("Issues a client certificate, with its key this once.").gives(Credentials{})}},

@@ -63,6 +63,9 @@ type control struct {
 	exporting sync.Mutex  // one export at a time
 	settings  settingsState
 
+	identifying identifying
+	rehearsing  sync.Mutex // one test sale at a time
+
 	closing sync.Once
 	undos   []func() error
 	closed  error

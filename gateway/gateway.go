@@ -49,6 +49,13 @@ type Options struct {
 	Version   string
 	Legacy    Legacy // of the gateway before in the same process
 
+	// Rehearse makes a sale on a site of its own in a folder, against a stand-in for
+	// OpenFiskal, until ctx ends at the latest. nil: there are no test sales. The
+	// gateway holds no stand-in, which could be confused with the truth.
+	Rehearse func(context.Context, Rehearsal) (Rehearsed, error)
+	// NoSocket leaves out the commands' socket: nobody looks after this site.
+	NoSocket bool
+
 	// Trial gives a moment after which changed settings are undone; nil is time.After.
 	Trial func(time.Duration) <-chan time.Time
 }
@@ -156,8 +163,10 @@ func (k *control) openData() error {
 		return fmt.Errorf("take data_dir %s: %w", dir, err)
 	}
 	k.undo(unlock)
-	if err := os.RemoveAll(filepath.Join(dir, backupNest)); err != nil { // of a process that died
-		return fmt.Errorf("remove a copy that was left: %w", err)
+	for _, nest := range []string{backupNest, rehearsalNest} {
+		if err := os.RemoveAll(filepath.Join(dir, nest)); err != nil { // of a process that died
+			return fmt.Errorf("remove what was left: %w", err)
+		}
 	}
 	return finishRestore(dir)
 }
@@ -324,7 +333,9 @@ func (g *Gateway) bind() error {
 	if g.browsers, err = g.pages(); err != nil {
 		return err
 	}
-	g.local, err = g.listenSocket()
+	if !g.options.NoSocket {
+		g.local, err = g.listenSocket()
+	}
 	return err
 }
 

@@ -69,6 +69,10 @@ func (k *control) apiURL() string {
 }
 
 func (g *Gateway) serveSocket(ctx context.Context) error {
+	if g.local == nil {
+		<-ctx.Done()
+		return nil
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", g.tidy.handler(admin.Handler(g.control)))
 	mux.Handle("GET "+admin.MetricsPath, g.scrape) // its mode 0600 says who may ask

@@ -74,7 +74,7 @@ func (a *app) reach(c config.Config, create bool) (admin.Backend, error) {
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	// The context of the opening also bounds the work: only the person's own Ctrl-C ends it.
-	b, err := gateway.OpenOffline(a.ctx, c, gateway.Options{Log: log, Version: versionText()})
+	b, err := gateway.OpenOffline(a.ctx, c, gateway.Options{Log: log, Version: versionText(), Rehearse: rehearse})
 	if err != nil {
 		return nil, err
 	}

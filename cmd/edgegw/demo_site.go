@@ -65,7 +65,7 @@ func (c *demoCmd) build(a *app, dir string, plan script) (_ *demo, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.gate, err = gateway.New(a.ctx, conf, gateway.Options{Log: slog.New(slog.NewTextHandler(d.log, nil)), Version: versionText()})
+	d.gate, err = gateway.New(a.ctx, conf, gateway.Options{Log: slog.New(slog.NewTextHandler(d.log, nil)), Version: versionText(), Rehearse: rehearse})
 	if err != nil {
 		return d, err
 	}

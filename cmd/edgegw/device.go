@@ -19,6 +19,9 @@ type deviceCmd struct {
 	Show   deviceShowCmd   `cmd:"" help:"Show one device."`
 	Remove deviceRemoveCmd `cmd:"" help:"Remove a device; its sales stay and are sent."`
 
+	Identify deviceIdentifyCmd `cmd:"" help:"Ask a device to show itself, and say whether it has heard."`
+	Test     deviceTestCmd     `cmd:"" help:"Say what keeps a device's next sale from going out, and show a sale of its kind on its whole way, against a stand-in: no fiscal record is made."`
+
 	Disable  deviceDisableCmd  `cmd:"" help:"Refuse a device, and end its connection at once; its sales stay and are sent."`
 	Enable   deviceEnableCmd   `cmd:"" help:"Let a disabled device in again."`
 	Replace  deviceReplaceCmd  `cmd:"" help:"New hardware in an old place: new credentials, this once; the old ones end at once, register, queue, numbering and history go on."`

@@ -42,7 +42,10 @@ edgegw device add charger-1 --kind charger --register reg_01HABC --key-stdin
 edgegw device add kiosk-1 --kind kiosk --register reg_01HDEF --cert --out /media/stick`,
 	"device list": `edgegw device list
 edgegw device list --for-rotation   # what to rotate when this box was stolen`,
-	"device show":        `edgegw device show pump-07`,
+	"device show":     `edgegw device show pump-07`,
+	"device identify": `edgegw device identify pump-07`,
+	"device test": `edgegw device test pump-07
+edgegw device test pump-07 --payloads   # also what would be reported, sent and answered`,
 	"device remove":      `edgegw device remove pump-07`,
 	"device disable":     `edgegw device disable pump-07`,
 	"device enable":      `edgegw device enable pump-07`,

@@ -38,6 +38,8 @@ var leakCommands = map[string][][]string{
 	"device remove":      {{"device", "remove", "pump-99"}},
 	"device forget-gaps": {{"device", "forget-gaps", "pump-01"}},
 
+	"device identify":     {{"device", "identify", "pump-01"}, {"device", "identify", "pump-99", "--json"}},
+	"device test":         {{"device", "test", "pump-01"}, {"device", "test", "kiosk-03", "--payloads"}, {"device", "test", "kiosk-03", "--json"}, {"device", "test", "pump-99"}},
 	"device forget-cards": {{"device", "forget-cards", "pump-01"}},
 	"device disable":      {{"device", "disable", "pump-99"}},
 	"device enable":       {{"device", "enable", "pump-01"}},

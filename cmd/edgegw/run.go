@@ -41,7 +41,7 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 	}()
 	return gateway.Serve(a.ctx, conf, func(now config.Config, legacy gateway.Legacy) (g *gateway.Gateway, err error) {
 		err = a.patiently(func() (err error) { // a command may have the data for a moment
-			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy})
+			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy, Rehearse: rehearse})
 			return err
 		})
 		conf.Vault.KEK.Wipe() // what it opens has been derived from it

@@ -34,6 +34,8 @@ import (
 //	gateway [ARGS]           starts edgegw run, and waits until it answers
 //	stop                     ends it, which must be clean
 //	standin REG…             starts OpenFiskal's stand-in; the key of each register is in REG.key, the platform key in platform.key
+//	simulated FILE           runs edgegw simulate with the credentials in it, and waits until a device is online
+//	shows WORDS              waits until that has printed them
 //	refuse N                 the stand-in refuses the end of the next N sales
 //	uplink down|up           the stand-in cannot be reached, or can again
 //	rows N NAME…             stdout is a JSON array of N flat objects with these names (CONTRACT.md ruling 5)
@@ -46,17 +48,20 @@ func TestTranscripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               prepareTranscript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"edgegw":  func(ts *testscript.TestScript, _ bool, args []string) { exits(ts, exitDone, args) },
-			"exits":   exitsCmd,
-			"upto":    uptoCmd,
-			"gateway": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).start(ts, args) },
-			"stop":    func(ts *testscript.TestScript, _ bool, _ []string) { siteOf(ts).stop() },
-			"standin": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).standin(ts, args) },
-			"refuse":  refuseCmd,
-			"uplink":  func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).service.SetDown(args[0] == "down") },
-			"rows":    rowsCmd,
-			"object":  objectCmd,
-			"keep":    keepCmd,
+			"edgegw":    func(ts *testscript.TestScript, _ bool, args []string) { exits(ts, exitDone, args) },
+			"exits":     exitsCmd,
+			"upto":      uptoCmd,
+			"gateway":   func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).start(ts, args) },
+			"stop":      func(ts *testscript.TestScript, _ bool, _ []string) { siteOf(ts).stop() },
+			"standin":   func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).standin(ts, args) },
+			"simulated": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).simulate(ts, args[0]) },
+			"shows":     func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).shows(ts, args[0]) },
+
+			"refuse": refuseCmd,
+			"uplink": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).service.SetDown(args[0] == "down") },
+			"rows":   rowsCmd,
+			"object": objectCmd,
+			"keep":   keepCmd,
 		},
 	})
 }
@@ -66,6 +71,7 @@ type transcriptSite struct {
 	dir     string
 	service *sandbox.Service
 	stop    func()
+	devices *lockedBuffer // what edgegw simulate says
 }
 
 type transcriptKey struct{}
@@ -161,6 +167,49 @@ func (s *transcriptSite) start(ts *testscript.TestScript, args []string) {
 		case <-ctx.Done():
 			ts.Fatalf("the gateway does not answer: %v", err)
 		case <-tick.C:
+		}
+	}
+}
+
+// lockedBuffer is what a program has said so far.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// simulate lets devices connect that sell as good as never.
+func (s *transcriptSite) simulate(ts *testscript.TestScript, credentials string) {
+	c := exec.Command(os.Args[0], "simulate", "--credentials", ts.MkAbs(credentials), "--pace", "10000h")
+	s.devices = &lockedBuffer{}
+	c.Env, c.Stdout, c.Stderr = transcriptEnv(ts), s.devices, s.devices
+	ts.Check(c.Start())
+	ts.Defer(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait() // it was killed
+	})
+	s.shows(ts, " online")
+}
+
+func (s *transcriptSite) shows(ts *testscript.TestScript, words string) {
+	tick, limit := time.NewTicker(10*time.Millisecond), time.After(deadline)
+	defer tick.Stop()
+	for !strings.Contains(s.devices.String(), words) {
+		select {
+		case <-tick.C:
+		case <-limit:
+			ts.Fatalf("the devices never say %q:\n%s", words, s.devices.String())
 		}
 	}
 }
