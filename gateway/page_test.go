@@ -157,15 +157,21 @@ func TestThePageFromClaimToSale(t *testing.T) {
 	s.audited("device disabled", "pump-01", "person:anna")
 }
 
-// auditTrail reads it past the store, which does not give it out yet.
+// auditTrail reads it past the store.
 func (s *apiSite) auditTrail() string {
+	s.t.Helper()
+	return strings.Join(s.column(`SELECT what || '|' || subject || '|' || who FROM audit ORDER BY no`), "\n")
+}
+
+// column reads the first column of a query past the store.
+func (s *apiSite) column(query string) (all []string) {
 	s.t.Helper()
 	c, err := s.disk.Connect(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer c.Close()
-	q, err := c.Prepare(`SELECT what || '|' || subject || '|' || who FROM audit ORDER BY no`)
+	q, err := c.Prepare(query)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -175,12 +181,11 @@ func (s *apiSite) auditTrail() string {
 		s.t.Fatal(err)
 	}
 	defer rows.Close()
-	var all []string
-	for line := make([]driver.Value, 1); rows.Next(line) == nil; {
+	for line := make([]driver.Value, len(rows.Columns())); rows.Next(line) == nil; {
 		text, _ := line[0].(string)
 		all = append(all, text)
 	}
-	return strings.Join(all, "\n")
+	return all
 }
 
 // audited demands a line of the audit trail.

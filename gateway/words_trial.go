@@ -134,8 +134,6 @@ func (f *trialFacts) queueCheck(c cause) admin.Check {
 		waits = upper(f.site.wait(f.register))
 	}
 	switch {
-	case ofKeys[c.code] && waits != "":
-		q.State, q.Found = doctor.Notice, waits+" for the key."
 	case c.code != "" && !ofKeys[c.code] && c.code != "not_running":
 		q.Found, q.Fix = sentences([]string{waits, upper(c.why)}), c.do
 	case !f.site.uplink.Up:
@@ -143,6 +141,8 @@ func (f *trialFacts) queueCheck(c cause) admin.Check {
 		q.Found, q.Fix = sentences([]string{"OpenFiskal cannot be reached: " + u.why}), u.do
 	case f.line != nil:
 		q.Found, q.Fix = f.line.Found, f.line.Fix
+	case ofKeys[c.code] && waits != "":
+		q.State, q.Found = doctor.Notice, waits+", for the key."
 	case waits != "":
 		q.State, q.Found = doctor.OK, waits+", being sent."
 	default:

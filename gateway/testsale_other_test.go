@@ -1,0 +1,7 @@
+//go:build !linux
+
+package gateway
+
+import "testing"
+
+func smallDisk(*testing.T, string, int64) bool { return false }
