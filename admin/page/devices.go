@@ -112,7 +112,7 @@ func (s *Site) device(v *visit) error {
 }
 
 // acts are what may be done with a device; those that are true ask first.
-var acts = map[string]bool{"key": true, "rotate": true, "check": false, "disable": true, "enable": false, "replace": true, "password": true, "certificate": true, "revoke": true, "remove": true}
+var acts = map[string]bool{"identify": false, "test": false, "key": true, "rotate": true, "check": false, "disable": true, "enable": false, "replace": true, "password": true, "certificate": true, "revoke": true, "remove": true}
 
 // confirmAct asks before something that cannot be taken back, and for what it needs.
 func (s *Site) confirmAct(v *visit) error {
@@ -145,6 +145,10 @@ func (s *Site) actOnDevice(v *visit) error {
 	again := func(f *admin.Refusal) error { return s.ask(v, act, f) }
 	var c admin.Credentials
 	switch act {
+	case "identify":
+		return s.identify(v, id)
+	case "test":
+		return s.testSale(v, id)
 	case "password":
 		c, err = s.Backend.RenewPassword(ctx, id, by)
 		return v.credentials(c, err, again)

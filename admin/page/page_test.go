@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/doctor"
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/secret"
@@ -38,6 +39,7 @@ type memory struct {
 	uplink, queue string // "" is up, and blocked
 	broken        error  // the making of a bundle
 	looked, well  bool   // by the doctor
+	outcome       string // of identify; "" is delivered
 	filters       []admin.SaleFilter
 	told          []string // stories
 	trial         *admin.SettingsTrial
@@ -176,6 +178,22 @@ func (m *memory) RequestKey(_ context.Context, q admin.KeyRequest, by string) (a
 
 func (m *memory) CheckKey(context.Context, admin.KeyOf) ([]admin.KeyCheck, error) {
 	return []admin.KeyCheck{{RegisterID: "reg_1", State: "active", Verdict: "accepted"}}, nil
+}
+
+func (m *memory) Identify(_ context.Context, id sale.DeviceID, by string) (admin.Identified, error) {
+	m.did("identified "+string(id), by)
+	return admin.Identified{DeviceID: id, Outcome: cmp.Or(m.outcome, "delivered"), Sentence: "in its own words", Seconds: 30}, nil
+}
+
+func (m *memory) TestSale(_ context.Context, id sale.DeviceID, by string) (admin.TestSale, error) {
+	m.did("tried "+string(id), by)
+	t := admin.TestSale{DeviceID: id, Kind: "pump", Currency: "EUR", Ready: m.well, Sentence: "The way <b>through</b> works.", TookMS: 28, Receipt: json.RawMessage(`{"state":"completed"}`),
+		Checks: []admin.Check{{Check: "gateway", State: doctor.OK, Found: "It went through."}, {Check: "device", State: doctor.OK, Found: "It is connected."}, {Check: "seq_gap", State: doctor.Notice, Found: "An event is <missing>.", Fix: "Look."}},
+		Parts:  []admin.StoryPart{{What: "event", Event: &admin.StoryEvent{Event: "start", Payload: `{"sale_id":"x"}`}}, {What: "delivered", Receipt: &admin.StoryReceipt{}}}}
+	if !m.well {
+		t.Checks[1] = admin.Check{Check: "device", State: doctor.Failed, Found: "pump-01 is <not> connected.", Fix: "Check its power."}
+	}
+	return t, nil
 }
 
 func (m *memory) DisableDevice(_ context.Context, id sale.DeviceID, by string) error {
