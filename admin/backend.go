@@ -118,9 +118,13 @@ type Device struct {
 	Remote     string          `json:"remote,omitempty"`
 	Key        string          `json:"key" enum:"active,unverified,pending,refused,missing"`
 	KeyHint    string          `json:"key_hint,omitempty"`
-	Waiting    int64           `json:"waiting"`  // sales of its register
-	Receipts   int64           `json:"receipts"` // that wait for it
-	CreatedAt  time.Time       `json:"created_at"`
+	Waiting    int64           `json:"waiting"`                                    // sales of its register
+	Queue      string          `json:"queue" enum:"idle,waiting,retrying,blocked"` // of its register
+	Receipts   int64           `json:"receipts"`                                   // that wait for it
+	// The last report of a sale that was accepted from it. It is not there where other
+	// devices of its register have reported much since.
+	LastSaleAt time.Time `json:"last_sale_at,omitzero"`
+	CreatedAt  time.Time `json:"created_at"`
 	// What the device says of itself, or its last will: free JSON, at most 16 KiB.
 	// A listing leaves out what is longer than 1 KiB. null where it has said nothing
 	// since the gateway started.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"time"
@@ -49,15 +50,19 @@ func (k *control) devices(ctx context.Context, most int) ([]admin.Device, error)
 	if err != nil {
 		return nil, err
 	}
-	waiting := map[sale.RegisterID]int64{}
+	last, err := k.db.LastReports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting := map[sale.RegisterID]admin.Register{}
 	for _, q := range queues {
-		waiting[q.Register] = q.Waiting
+		waiting[q.Register] = register(q)
 	}
 	presence := k.presence()
 	list := []admin.Device{}
 	for _, d := range k.ring.List() {
 		a := admin.Device{DeviceID: d.ID, RegisterID: d.Register, Kind: d.Kind, Label: d.Label, State: "unknown", CreatedAt: d.CreatedAt,
-			Waiting: waiting[d.Register], Receipts: mail[d.ID]}
+			Waiting: waiting[d.Register].Totals.Waiting, Queue: cmp.Or(waiting[d.Register].State, "idle"), Receipts: mail[d.ID], LastSaleAt: last[d.ID]}
 		a.Key, a.KeyHint = k.keyState(d.Register)
 		a.Password, a.Certificates = k.ring.HasSecret(d.ID), k.certificatesOf(d.ID)
 		if k.running != nil {

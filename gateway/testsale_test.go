@@ -216,12 +216,18 @@ func TestWhatStandsInTheWayOfTheNextSale(t *testing.T) {
 		}
 	}
 	says("pump-01 has not connected since the gateway started. Check its power", checkDevice)
+	if all, err := s.Devices(t.Context()); err != nil || all[0].Queue != "idle" || !all[0].LastSaleAt.IsZero() {
+		t.Errorf("the list before a sale: %+v, %v", all, err)
+	}
 	c := s.connect("pump-01", 5)
 	says("the next real sale will go out")
 	s.sandbox.Revoke("reg_pump-01")
 	s.sell("pump-01", "s1") // its own connection takes the place of the other
 	await(t, "OpenFiskal to refuse the key", func() bool { q := s.queueOf(t, "reg_pump-01"); return !q.BlockedSince.IsZero() })
 	await(t, "pump-01 to be gone", func() bool { d, err := s.Device(t.Context(), "pump-01"); return err == nil && d.State == "offline" })
+	if all, err := s.Devices(t.Context()); err != nil || all[0].Queue != "blocked" || all[0].Waiting != 1 || time.Since(all[0].LastSaleAt) > time.Hour {
+		t.Errorf("the list: %+v, %v", all, err)
+	}
 	says("pump-01 is not connected, since ", checkDevice, checkKey)
 	c = s.connect("pump-01", 5)
 	says("OpenFiskal refuses its key (401). Enter a new key: edgegw key set pump-01 --key-stdin. What pump-01 sells meanwhile is taken, and waits.", checkKey)

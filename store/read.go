@@ -97,6 +97,43 @@ func (db *DB) Mail(ctx context.Context) (map[sale.DeviceID]int64, error) {
 	return m, err
 }
 
+// lastLook is how many places of a register's queue are looked at for the last report
+// of each of its devices. Most registers have one device, and one look is enough.
+const lastLook = 32
+
+const reportQuery = `SELECT d.device_id, e.at FROM event e JOIN device d ON d.no = e.device AND d.register = e.register AND d.removed = 0
+	WHERE e.rseq = ? AND e.register = ?`
+
+// LastReports gives when the last report of each device was accepted. One whose
+// register was used by others since, for more than lastLook reports, is not there: to
+// look for it would be to read the journal.
+func (db *DB) LastReports(ctx context.Context) (map[sale.DeviceID]time.Time, error) {
+	type end struct{ register, tail, devices int64 }
+	var ends []end
+	err := db.query(ctx, `SELECT q.register, q.tail, count(*) FROM queue q JOIN device d ON d.register = q.register
+		WHERE q.tail > 0 AND d.removed = 0 GROUP BY q.register`, func(scan func(...any) error) error {
+		var e end
+		err := scan(&e.register, &e.tail, &e.devices)
+		ends = append(ends, e)
+		return err
+	})
+	last := map[sale.DeviceID]time.Time{}
+	for _, e := range ends {
+		for place := e.tail; err == nil && e.devices > 0 && place > max(0, e.tail-lastLook); place-- {
+			err = db.query(ctx, reportQuery, func(scan func(...any) error) error {
+				var id sale.DeviceID
+				var at int64
+				err := scan(&id, &at)
+				if _, there := last[id]; !there {
+					last[id], e.devices = instant(at), e.devices-1
+				}
+				return err
+			}, place, e.register)
+		}
+	}
+	return last, err
+}
+
 // TriedInVain is an attempt that confirmed nothing; the same trouble in a row
 // is one, with Times.
 type TriedInVain struct {

@@ -442,6 +442,7 @@ func TestPlansUseTheirIndexes(t *testing.T) {
 		"ref":                {`SELECT no FROM event o WHERE o.device = ? AND o.ref = ?`, "event_ref"},
 		"mail":               {`SELECT m.no FROM mailbox m WHERE m.device = ? AND m.delivered_at IS NULL AND m.no > ? ORDER BY m.no LIMIT 4`, "mailbox_waiting"},
 		"read back":          {strings.NewReplacer("?1", "?", "?2", "?", "?3", "?").Replace(madeQuery), "read_back_ref"},
+		"last report":        {reportQuery, "event_queue"},
 		"pend":               {countPendingQuery, "sale_pending"},
 	} {
 		var plan []string

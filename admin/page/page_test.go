@@ -60,7 +60,7 @@ func (m *memory) Status(context.Context) (admin.Status, error) {
 }
 
 func (m *memory) pump() admin.Device {
-	return admin.Device{DeviceID: "pump-01", RegisterID: "reg_1", Kind: "pump", Label: "by the <road>", State: "online", Key: "active", KeyHint: "…abcd", Password: true, Waiting: 1,
+	return admin.Device{DeviceID: "pump-01", RegisterID: "reg_1", Kind: "pump", Label: "by the <road>", State: "online", Key: "active", KeyHint: "…abcd", Password: true, Waiting: 1, Queue: "blocked", LastSaleAt: moment,
 		CreatedAt: moment, Since: moment, Status: json.RawMessage(`{"note":"4111111111111111"}`), Certificates: []admin.CertificateInfo{{Serial: "0a1b", State: "valid", NotAfter: moment}, {Serial: "0c", State: "revoked"}}}
 }
 

@@ -287,6 +287,9 @@ var inGerman = map[string]string{
 	"The device has not taken it yet.":                          "Das Gerät hat ihn noch nicht geholt.",
 	"start":                                                     "Beginn", "update": "Zwischenstand", "end": "Ende", "cancellation": "Abbruch", "replaced": "ersetzt", "not needed any more": "nicht mehr nötig",
 
+	"last sale":               "letzter Verkauf",
+	"Last sale":               "Letzter Verkauf",
+	"Queue of its register":   "Warteschlange seiner Kasse",
 	"Test sale":               "Testverkauf",
 	"Test sale of %s":         "Testverkauf von %s",
 	"Show itself":             "Zeigen lassen",

@@ -50,3 +50,21 @@ func TestIdentifyOnThePage(t *testing.T) {
 		}
 	}
 }
+
+// The list has what a technician looks for: presence, the last sale, the queue and the
+// key. A queue that is in order says nothing.
+func TestADeviceInTheList(t *testing.T) {
+	b := newBrowser(t, "auditor")
+	text := b.ask(http.MethodGet, "/devices", nil).Body.String()
+	for _, want := range []string{`<span class="state good">online</span>`, `last sale <time datetime="`, `<span class="bad">blocked</span>`, "1 sale on its way", "key in use"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q:\n%s", want, text)
+		}
+	}
+	text = b.ask(http.MethodGet, "/devices/pump-01", nil).Body.String()
+	for _, want := range []string{"Last sale", "Queue of its register", `<span class="bad">blocked</span>`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q:\n%s", want, text)
+		}
+	}
+}

@@ -139,9 +139,9 @@ func (c *deviceListCmd) Run(a *app) error {
 			a.say("There is no device yet. Add one: edgegw device add pump-01 --register reg_… --key-stdin")
 			return nil
 		}
-		rows := [][]string{{"DEVICE", "KIND", "REGISTER", "STATE", "SINCE", "KEY", "WAITING", "RECEIPTS", "LABEL"}}
+		rows := [][]string{{"DEVICE", "KIND", "REGISTER", "STATE", "SINCE", "KEY", "LAST SALE", "QUEUE", "WAITING", "RECEIPTS", "LABEL"}}
 		for _, d := range all {
-			rows = append(rows, []string{string(d.DeviceID), d.Kind, string(d.RegisterID), d.State, a.when(d.Since), d.Key,
+			rows = append(rows, []string{string(d.DeviceID), d.Kind, string(d.RegisterID), d.State, a.when(d.Since), d.Key, a.when(d.LastSaleAt), d.Queue,
 				strconv.FormatInt(d.Waiting, 10), strconv.FormatInt(d.Receipts, 10), dash(d.Label)})
 		}
 		table(a.out, rows...)
@@ -181,7 +181,7 @@ func (c *deviceShowCmd) Run(a *app) error {
 		}
 		table(a.out, []string{"device", string(d.DeviceID)}, []string{"label", dash(d.Label)}, []string{"kind", d.Kind},
 			[]string{"register", string(d.RegisterID)}, []string{"register key", key}, []string{"state", state},
-			[]string{"logs in with", logsInWith(d)}, []string{"waiting", count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
+			[]string{"logs in with", logsInWith(d)}, []string{"last sale", a.when(d.LastSaleAt)}, []string{"queue", d.Queue + ", " + count(d.Waiting, "sale") + " of its register"}, []string{"mailbox", count(d.Receipts, "receipt") + " for the device"},
 			[]string{"says", a.says(d)}, []string{"added", a.when(d.CreatedAt)})
 		a.certificates(d)
 		return nil
