@@ -50,7 +50,7 @@ func (k *control) devices(ctx context.Context, most int) ([]admin.Device, error)
 	if err != nil {
 		return nil, err
 	}
-	last, err := k.db.LastReports(ctx)
+	last, err := k.lastSales(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,25 @@ func (k *control) devices(ctx context.Context, most int) ([]admin.Device, error)
 		list = append(list, a)
 	}
 	return list, nil
+}
+
+// newestSales are looked at beside the queues: what went into quarantine has no place
+// in its queue any more.
+const newestSales = 50
+
+// lastSales gives when each device sold last, as far as that is found quickly.
+func (k *control) lastSales(ctx context.Context) (map[sale.DeviceID]time.Time, error) {
+	last, err := k.db.LastReports(ctx)
+	if err != nil {
+		return nil, err
+	}
+	newest, err := k.db.Sales(ctx, store.SaleFilter{Limit: newestSales})
+	for _, s := range newest {
+		if s.AcceptedAt.After(last[s.Device]) {
+			last[s.Device] = s.AcceptedAt
+		}
+	}
+	return last, err
 }
 
 func (k *control) presence() map[sale.DeviceID]broker.Presence {

@@ -242,3 +242,15 @@ func TestWhatStandsInTheWayOfTheNextSale(t *testing.T) {
 		t.Errorf("a device that is none: %v", err)
 	}
 }
+
+// A sale in quarantine is a sale: its device has sold.
+func TestTheLastSaleOfADeviceInQuarantine(t *testing.T) {
+	s, c := quarantineSite(t, "step_over")
+	defer s.off()
+	s.refuse(sandbox.StepComplete, sandbox.Answer)
+	must(t, c.Publish(topic("pump-01", "sale"), 1, 1, fmt.Sprintf(wholeEvent, "s1")))
+	hears(t, c, "s1", "quarantined")
+	if all, err := s.Devices(t.Context()); err != nil || all[0].LastSaleAt.IsZero() {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
