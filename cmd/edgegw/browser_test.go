@@ -61,7 +61,7 @@ func newChromium(t *testing.T, base string) *chromium {
 	t.Cleanup(end)
 	ctx, end := chromedp.NewContext(alloc)
 	t.Cleanup(end)
-	ctx, end = context.WithTimeout(ctx, 3*time.Minute)
+	ctx, end = context.WithTimeout(ctx, 6*time.Minute)
 	t.Cleanup(end)
 	c := &chromium{t: t, ctx: ctx, base: base, shots: os.Getenv("EDGEGW_TEST_SCREENSHOTS")}
 	chromedp.ListenTarget(ctx, func(event any) {
@@ -202,6 +202,7 @@ func TestBrowser(t *testing.T) {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
+	c.tries()
 	c.aSale()
 	c.open("/quarantine/1")
 	c.do(chromedp.Click(`input[value="discard"]`, chromedp.ByQuery))
