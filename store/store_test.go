@@ -444,6 +444,8 @@ func TestPlansUseTheirIndexes(t *testing.T) {
 		"read back":          {strings.NewReplacer("?1", "?", "?2", "?", "?3", "?").Replace(madeQuery), "read_back_ref"},
 		"last report":        {reportQuery, "event_queue"},
 		"pend":               {countPendingQuery, "sale_pending"},
+		"oldest":             {oldestQuery, "event_queue"},
+		"first and last":     {eventSpanQuery, "SEARCH event"},
 	} {
 		var plan []string
 		err := db.query(context.Background(), "EXPLAIN QUERY PLAN "+c.text, func(scan func(...any) error) error {
