@@ -24,6 +24,7 @@ var opened = map[string][]sale.Scope{
 	"GET /api/v1/devices":      {sale.ScopeRead, sale.ScopeProvision},
 	"GET /api/v1/devices/{id}": {sale.ScopeRead, sale.ScopeProvision},
 
+	"GET /api/v1/history":               {sale.ScopeRead},
 	"GET /api/v1/explain":               {sale.ScopeRead},
 	"GET /api/v1/doctor":                {sale.ScopeRead},
 	"GET /api/v1/sales":                 {sale.ScopeRead},

@@ -50,6 +50,10 @@ func (m *memory) Status(context.Context) (Status, error) {
 		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "t", Remedy: "r"}}, Claim: Claim{Code: m.code}}, m.broken
 }
 
+func (m *memory) History(context.Context) (History, error) {
+	return History{From: time.Unix(0, 0).UTC(), To: time.Unix(24*3600, 0).UTC(), Outages: []Outage{{Began: time.Unix(7, 0).UTC(), Cause: "dns", Why: "w"}}}, m.broken
+}
+
 func (m *memory) Devices(context.Context) ([]Device, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

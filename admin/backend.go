@@ -36,6 +36,7 @@ type Backend interface {
 	Supporter
 	BackupMaker
 	Journal
+	Chronicler
 	SettingsKeeper
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
@@ -74,6 +75,11 @@ type Status struct {
 	Sentence   string             `json:"sentence"` // in words first
 	Uplink     string             `json:"uplink" enum:"up,down,unknown"`
 	UplinkWhy  string             `json:"uplink_reason,omitempty"`
+	UplinkFrom time.Time          `json:"uplink_since,omitzero"` // it is so; missing where no gateway runs
+	Outages    []Outage           `json:"outages"`               // of the last 24 hours, the oldest first
+	Oldest     *WaitingSale       `json:"oldest_waiting,omitempty"`
+	Disk       *Disk              `json:"disk,omitempty"` // missing where the system does not tell
+	Clock      Clock              `json:"clock"`
 	OpenFiskal string             `json:"openfiskal"` // base URL
 	MQTT       []string           `json:"mqtt"`       // URLs devices can use
 	Page       []string           `json:"page"`       // URLs of the technicians' page

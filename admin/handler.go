@@ -17,6 +17,7 @@ import (
 // Handler serves the API of CONTRACT.md section 7 below /api/v1:
 //
 //	GET    /api/v1/status
+//	GET    /api/v1/history             the last 24 hours: uplink, sales, what waited
 //	GET    /api/v1/devices             POST: adds one; the answer holds its credentials, this once
 //	GET    /api/v1/devices/{id}        DELETE: removes it
 //	POST   …/disable|enable            refuses the device, and ends that
@@ -71,6 +72,7 @@ func (a api) routes() map[string]map[string]route {
 	return map[string]map[string]route{
 		OpenAPIPath: {http.MethodGet: {a.openAPI, anyToken, does("This description, as the routes are.").gives(map[string]any{})}},
 		"/status":   {http.MethodGet: {a.status, readOrProvision, does("The site in one look.").gives(Status{})}},
+		"/history":  {http.MethodGet: {a.history, withRead, does("The last 24 hours: how the uplink was, how many sales began in each hour, and how many waited.").gives(History{})}},
 		"/devices": {http.MethodGet: {a.devices, readOrProvision, does("Lists all devices.").gives([]Device{})},
 			http.MethodPost: {a.add, withProvision, does("Adds a device; its credentials are in this answer and in no later one.").
 				takes(&addBody{}, "device_id", "register_id").gives(Credentials{})}},

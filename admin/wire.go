@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 
-	"edgegw/health"
 	"edgegw/secret"
 )
 
@@ -161,17 +160,6 @@ func scrub(answer []byte, key secret.Text) []byte {
 func (s Status) MarshalJSON() ([]byte, error) {
 	type plain Status
 	p := plain(s)
-	if p.MQTT == nil {
-		p.MQTT = []string{}
-	}
-	if p.Page == nil {
-		p.Page = []string{}
-	}
-	if p.Registers == nil {
-		p.Registers = []Register{}
-	}
-	if p.Conditions == nil {
-		p.Conditions = []health.Condition{}
-	}
+	p.MQTT, p.Page, p.Outages, p.Registers, p.Conditions = some(p.MQTT), some(p.Page), some(p.Outages), some(p.Registers), some(p.Conditions)
 	return json.Marshal(p)
 }

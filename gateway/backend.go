@@ -146,6 +146,9 @@ func (k *control) look(ctx context.Context, queues []store.Queue) (admin.Status,
 	if err := k.countMail(ctx, &s); err != nil {
 		return s, facts, err
 	}
+	if err := k.overview(ctx, &s); err != nil {
+		return s, facts, err
+	}
 	devices := k.ring.List()
 	s.Devices = len(devices)
 	for _, p := range k.presence() {

@@ -62,6 +62,7 @@ type control struct {
 	deciding  sync.Mutex  // one decision about a message at a time
 	exporting sync.Mutex  // one export at a time
 	settings  settingsState
+	history   *history
 
 	identifying identifying
 	rehearsing  sync.Mutex // one test sale at a time

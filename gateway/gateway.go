@@ -68,6 +68,7 @@ type Gateway struct {
 	keys      keyWatch
 	cards     cardWatch
 	accepting *acceptance
+	remember  chan struct{} // how the uplink was is to be written down
 	canary    canary
 	local     net.Listener  // the commands' socket
 	page      net.Listener  // http.listen, nil if off
@@ -129,6 +130,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if err := k.openClock(ctx); err != nil {
 		return nil, err
 	}
+	k.openHistory()
 	if err := k.openKeys(ctx); err != nil {
 		return nil, err
 	}
@@ -268,7 +270,7 @@ func proxyURL(text, base string) (*url.URL, error) {
 // bind builds the relay and the broker and binds every listener.
 func (g *Gateway) bind() error {
 	c := g.config
-	g.site = site{changed: make(chan struct{}, 1)}
+	g.site, g.remember = site{changed: make(chan struct{}, 1)}, make(chan struct{}, 1)
 	g.accepting = newAcceptance(g.db.Canary, g.site.poke, g.log)
 	g.cards = cardWatch{seen: map[sale.DeviceID]int64{}, poke: make(chan struct{}, 1), counted: g.meters.cards}
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
@@ -282,7 +284,8 @@ func (g *Gateway) bind() error {
 		Jitter:      g.options.Jitter,
 		Operation:   newOperation,
 		Posted:      func(d sale.DeviceID) { g.broker.Deliver(d) },
-		Changed: func(relay.UplinkState) {
+		Changed: func(u relay.UplinkState) {
+			g.uplinkChanged(u)
 			g.site.poke()
 			g.keys.ask("") // the link may be back for those that nobody could ask about
 		},

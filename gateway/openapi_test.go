@@ -194,6 +194,7 @@ func TestRealAnswersAreAsDescribed(t *testing.T) {
 	d.keys(s)
 	d.rest()
 	d.ask(200, "GET", "/status", "")
+	d.ask(200, "GET", "/history", "")
 	d.ask(200, "GET", "/devices", "")
 	_, err := s.ring.SetKey(t.Context(), sale.PlatformKey, s.platformKey(), sale.KeyStateActive, "test") // as a site has it that sent with it once
 	must(t, err)

@@ -53,6 +53,7 @@ func (g *Gateway) outline(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.Clock.Now, s.Disk = time.Time{}, nil // they change all the while; a page asks for them once a minute
 	b, err := json.Marshal(struct {
 		Status, Presence any
 	}{s, g.presence()})

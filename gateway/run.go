@@ -43,6 +43,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "accept", run: g.accepting.run},
 		{name: "cards", run: g.noteCards},
 		{name: "settings", run: g.awaitConfirmation},
+		{name: "history", run: g.keepHistory},
 		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},

@@ -25,6 +25,8 @@ edgegw run --set http.tls_listen=:8443`,
 	"status": `edgegw status
 edgegw status --check        # for monitoring: exit code 3 when somebody must look
 edgegw status --json`,
+	"history": `edgegw history
+edgegw history --json`,
 	"explain": `edgegw explain               # the site
 edgegw explain pump-07
 edgegw explain reg_01HXYZ

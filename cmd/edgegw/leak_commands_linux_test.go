@@ -27,6 +27,7 @@ var leakCommands = map[string][][]string{
 	"version":            {{"version"}, {"version", "--json"}},
 	"completion":         {{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}},
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
+	"history":            {{"history"}, {"history", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
 	"doctor":             {{"doctor"}, {"doctor", "--json"}},
 	"backup":             {{"backup", "-o", "/none/site.backup", "--passphrase-file", "/none/passphrase"}},
@@ -135,7 +136,7 @@ func (l *leakSite) ask() {
 			l.t.Errorf("%s: %d, %v", url, r.StatusCode, err)
 		}
 	}
-	for _, path := range []string{"/status", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting", "/sales?amount=1..99999&document_number=2*", "/sales/kiosk-03/k1?payloads=true",
+	for _, path := range []string{"/status", "/history", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting", "/sales?amount=1..99999&document_number=2*", "/sales/kiosk-03/k1?payloads=true",
 		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/audit", "/verify", "/openapi.json"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}

@@ -95,6 +95,7 @@ type commands struct {
 	Demo          demoCmd          `cmd:"" help:"See it all on this machine: a gateway, a stand-in for OpenFiskal, pumps and chargers that sell, and a cut uplink."`
 	Run           runCmd           `cmd:"" help:"Run the gateway."`
 	Status        statusCmd        `cmd:"" help:"The site in one look: what waits, why, and who must act."`
+	History       historyCmd       `cmd:"" help:"The last 24 hours: when the uplink was down, how many sales began in each hour, how many waited."`
 	Doctor        doctorCmd        `cmd:"" help:"Look at everything that a site needs, and say of each what to do."`
 	Explain       explainCmd       `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
 	Device        deviceCmd        `cmd:"" help:"Add, list, show and remove devices."`

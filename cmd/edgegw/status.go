@@ -66,13 +66,18 @@ func (a *app) printStatus(s admin.Status) {
 		uplink += ": " + s.UplinkWhy
 	}
 	t := s.Totals
-	table(a.out, []string{"site", s.Site}, []string{"gateway", gateway}, []string{"uplink", uplink},
+	if !s.UplinkFrom.IsZero() {
+		uplink += ", since " + a.when(s.UplinkFrom)
+	}
+	table(a.out, []string{"site", s.Site}, []string{"gateway", gateway}, []string{"uplink", uplink}, []string{"last 24 h", outagesInWords(s)},
 		[]string{"OpenFiskal", s.OpenFiskal}, []string{"MQTT", dash(strings.Join(s.MQTT, ", "))},
 		[]string{"page", a.page(s)},
 		[]string{"devices", fmt.Sprintf("%d, of which %d online", s.Devices, s.Online)},
 		[]string{"sales", fmt.Sprintf("%d accepted = %d confirmed + %d waiting + %d quarantined + %d resolved",
 			t.Accepted, t.Confirmed, t.Waiting, t.Quarantined, t.Resolved)},
-		[]string{"receipts", fmt.Sprintf("%d wait for their device", t.Receipts)})
+		[]string{"oldest", a.oldest(s.Oldest)},
+		[]string{"receipts", fmt.Sprintf("%d wait for their device", t.Receipts)},
+		[]string{"disk", diskInWords(s.Disk)}, []string{"clock", a.clockInWords(s.Clock)})
 	if t.Refused > 0 {
 		fmt.Fprintf(a.out, "evidence  %s that cannot be sales\n", count(t.Refused, "message"))
 	}
