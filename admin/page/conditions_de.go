@@ -85,3 +85,23 @@ var conditionsInGerman = map[string][2]string{
 	"certificate_renewal":  {"Das Zertifikat des Standorts ließ sich nicht erneuern", "Stellen Sie site-ca-key.pem aus einer Sicherung wieder her, oder prüfen Sie den Datenträger. Jede Stunde wird es wieder versucht."},
 	"site_ca_ending":       {"Die Zertifizierungsstelle des Standorts läuft ab", "Lesen Sie in der Dokumentation für Geräte nach, was dann zu tun ist."},
 }
+
+// causesInGerman say why OpenFiskal could not be reached, by the code of the cause.
+var causesInGerman = map[string]string{
+	"dns":               "Der Name seines Servers lässt sich nicht auflösen",
+	"dns_no_such_name":  "Der Name seines Servers ist nicht bekannt",
+	"refused":           "Sein Server lehnt die Verbindung ab",
+	"unreachable":       "Es gibt keinen Weg zu seinem Server",
+	"timeout":           "Sein Server antwortet nicht rechtzeitig",
+	"tls":               "Eine vertrauenswürdige TLS-Verbindung kommt nicht zustande",
+	"tls_name":          "Wer dort antwortet, hat einen anderen Namen in seinem Zertifikat",
+	"tls_issuer":        "Wer dort antwortet, zeigt ein Zertifikat, dessen Aussteller niemand vertraut",
+	"tls_time":          "Das Zertifikat, das dort gezeigt wird, gilt zu dieser Zeit nicht",
+	"tls_timeout":       "Sein Server nimmt die Verbindung an und geht nicht zu TLS über",
+	"tls_version":       "Wer dort antwortet, spricht kein TLS ab 1.2",
+	"tls_missing":       "Wer dort antwortet, spricht kein TLS",
+	"proxy_unreachable": "Der Proxy selbst ist nicht zu erreichen",
+	"proxy_login":       "Der Proxy verlangt Namen und Passwort",
+	"proxy":             "Der Proxy lässt es nicht durch",
+	"captive_portal":    "Eine Anmeldeseite des Netzes steht dazwischen",
+}

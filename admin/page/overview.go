@@ -15,6 +15,7 @@ type overviewView struct {
 	Busy      []admin.Register // that wait, are tried again or blocked
 	Devices   []admin.Device
 	Latest    []admin.Sale
+	Day       dayView
 }
 
 func (s *Site) overview(v *visit) error {
@@ -31,7 +32,11 @@ func (s *Site) overview(v *visit) error {
 	if err != nil {
 		return err
 	}
-	o := overviewView{Devices: devices, Latest: latest}
+	h, err := s.Backend.History(ctx)
+	if err != nil {
+		return err
+	}
+	o := overviewView{Devices: devices, Latest: latest, Day: v.day(h, st.Totals.Waiting)}
 	for _, c := range st.Conditions {
 		if c.Severity >= health.Attention {
 			o.Attention = append(o.Attention, c)

@@ -37,6 +37,9 @@ type memory struct {
 	exporter string
 
 	uplink, queue string // "" is up, and blocked
+	history       *admin.History
+	disk          string // "" is low
+	clock         string // "" is synchronised
 	broken        error  // the making of a bundle
 	looked, well  bool   // by the doctor
 	outcome       string // of identify; "" is delivered
@@ -56,7 +59,26 @@ func (m *memory) did(what, by string) {
 func (m *memory) Status(context.Context) (admin.Status, error) {
 	return admin.Status{Site: "Station <1>", Uplink: cmp.Or(m.uplink, "up"), Sentence: "All is well.", Devices: 1, Online: 1, Totals: admin.Totals{Waiting: 1, Quarantined: 1},
 		Registers:  []admin.Register{{RegisterID: "reg_1", State: cmp.Or(m.queue, "blocked"), Since: moment, Totals: admin.Totals{Waiting: 1}}},
+		UplinkFrom: moment, Oldest: &admin.WaitingSale{SaleID: "s/<b>1", DeviceID: "pump-01", RegisterID: "reg_1", Since: moment},
+		Disk: &admin.Disk{Free: 300e6, Total: 31.9e9, Database: 12e6, State: cmp.Or(m.disk, "low")}, Clock: admin.Clock{Now: moment.Add(time.Hour), Quality: cmp.Or(m.clock, "synchronised")},
 		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "OpenFiskal refuses its key", Affected: "pump-01", Since: moment, Remedy: "Enter a new one"}}}, nil
+}
+
+// History has an outage of each kind, an hour in which nobody ran, and sales.
+func (m *memory) History(context.Context) (admin.History, error) {
+	if m.history != nil {
+		return *m.history, nil
+	}
+	from := moment.Add(-23 * time.Hour)
+	h := admin.History{From: from, To: moment.Add(time.Hour), SalesSince: from,
+		Uplink: []admin.Stretch{{From: from, To: from.Add(time.Hour), State: "unknown"}, {From: from.Add(time.Hour), To: from.Add(2 * time.Hour), State: "up"}, {From: from.Add(2 * time.Hour), To: from.Add(3 * time.Hour), State: "off"},
+			{From: from.Add(3 * time.Hour), To: from.Add(4 * time.Hour), State: "untried"}, {From: from.Add(4 * time.Hour), To: moment, State: "up"}, {From: moment, To: moment.Add(time.Hour), State: "down"}},
+		Outages: []admin.Outage{{Began: from, Ended: from.Add(20 * time.Second), Cause: "dns", Why: "the <b>name</b>"}, {Began: moment, Cause: "new", Why: "of <b>another</b> kind"}},
+		Waiting: []admin.WaitingSales{{At: moment, Waiting: 3}, {At: moment.Add(10 * time.Minute), Waiting: 1}}}
+	for i := range 24 {
+		h.Sales = append(h.Sales, admin.HourOfSales{From: from.Truncate(time.Hour).Add(time.Duration(i+1) * time.Hour), Sales: int64(i)})
+	}
+	return h, nil
 }
 
 func (m *memory) pump() admin.Device {

@@ -31,6 +31,25 @@ func TestEveryConditionIsInGerman(t *testing.T) {
 	}
 }
 
+// Every cause of an outage that the gateway has words for is in German, and no other.
+func TestEveryCauseIsInGerman(t *testing.T) {
+	text, err := os.ReadFile("../../gateway/words.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "var uplinks = map[string]uplinkWord{")
+	table, _, closed := strings.Cut(table, "\n}")
+	codes := regexp.MustCompile(`(?m)^\t"([a-z_]+)":`).FindAllStringSubmatch(table, -1)
+	if !found || !closed || len(codes) < 10 || len(codes) != len(causesInGerman) {
+		t.Errorf("%d causes, %d in German", len(codes), len(causesInGerman))
+	}
+	for _, m := range codes {
+		if causesInGerman[m[1]] == "" {
+			t.Errorf("%s is not in German", m[1])
+		}
+	}
+}
+
 // sources are the texts of this package's own files.
 func sources(t *testing.T) (all []string) {
 	t.Helper()

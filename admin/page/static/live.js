@@ -6,6 +6,7 @@
     for (const t of root.querySelectorAll("time[datetime]")) {
       const d = new Date(t.dateTime);
       if (isNaN(d)) continue;
+      if (t.dataset.hour !== undefined) { t.textContent = d.toLocaleTimeString(document.documentElement.lang, {hour: "2-digit", minute: "2-digit"}); continue; }
       const full = d.toLocaleString(document.documentElement.lang, {dateStyle: "medium", timeStyle: "medium"});
       if (t.dataset.ago === undefined) t.textContent = full;
       else t.title = full;
