@@ -215,12 +215,13 @@ func (l lang) waitingDay(d *dayView, h admin.History, now int64) {
 	d.Curve = path.String()
 }
 
-// long is a duration in its largest unit.
+// long is a duration in its largest unit, of which there are two at least: an hour and
+// a half is no hour.
 func (l lang) long(d time.Duration) string {
 	switch {
-	case d < time.Minute:
+	case d < 2*time.Minute:
 		return l.count(int64(d/time.Second), "%d second", "%d seconds")
-	case d < time.Hour:
+	case d < 2*time.Hour:
 		return l.count(int64(d/time.Minute), "%d minute", "%d minutes")
 	case d < 48*time.Hour:
 		return l.count(int64(d/time.Hour), "%d hour", "%d hours")
@@ -230,6 +231,14 @@ func (l lang) long(d time.Duration) string {
 
 // hour is a time of day in the box's zone; static/live.js shows it in the phone's.
 func (l lang) hour(t time.Time) string { return t.Local().Format("15:04 MST") }
+
+// short is a moment of these days, likewise.
+func (l lang) short(t time.Time) string {
+	if l == german {
+		return t.Local().Format("02.01. 15:04 MST")
+	}
+	return t.Local().Format("01-02 15:04 MST")
+}
 
 // bytes is a size as people read it.
 func (l lang) bytes(n int64) string {

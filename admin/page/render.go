@@ -50,6 +50,7 @@ func funcs(l lang, now func() time.Time) template.FuncMap {
 		"stamp":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clock":       l.clock,
 		"hour":        l.hour,
+		"short":       l.short,
 		"long":        l.long,
 		"bytes":       l.bytes,
 		"money":       l.money,

@@ -352,7 +352,6 @@ var inGerman = map[string]string{
 	"This gateway":            "Dieses Gateway",
 	"Also known of it":        "Außerdem bekannt",
 	"The key of its register": "Der Schlüssel seiner Kasse",
-	"The way to OpenFiskal":   "Der Weg zu OpenFiskal",
 	"A sale of its kind, against the stand-in": "Ein Verkauf seiner Art, gegen den Ersatz für OpenFiskal",
 	"Nobody can say that it has heard.":        "Niemand kann sagen, dass es das gehört hat.",
 	"It has acknowledged it, and should show itself for %d s. Where nothing is to be seen, its firmware does nothing about it.": "Es hat quittiert und sollte sich %d s lang zeigen. Ist nichts zu sehen, tut seine Firmware nichts dafür.",

@@ -198,6 +198,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("the page was loaded anew")
 	}
 	c.looks("overview")
+	c.anOutage(b, service)
 	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/more"} {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
@@ -232,6 +233,35 @@ func (c *chromium) addAPump(service *sandbox.Service, id, register string) {
 	if said := c.text("main"); !strings.Contains(said, "They are shown this once.") || strings.Contains(said, key) || len(c.text("#password")) < 20 {
 		c.t.Errorf("added: %s", said)
 	}
+}
+
+// anOutage watches the uplink go and come back on a page that stays open, and looks at the tables behind the pictures.
+func (c *chromium) anOutage(b *box, service *sandbox.Service) {
+	c.t.Helper()
+	service.SetDown(true)
+	login := filepath.Join(c.t.TempDir(), "login")
+	if err := os.WriteFile(login, []byte(b.edgegw("device", "password", "kiosk-1", "--json").out), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	edgegw(c.t, "", "simulate", "--quiet", "--credentials", login, "--sales", "1", "--pace", "10ms", "--fill", "10ms", "--settle", "300ms")
+	c.waitFor("#uplink-day", "No connection")
+	c.waitFor("#oldest", "kiosk-1")
+	c.looks("overview-outage")
+	for _, width := range []int64{320, 1280} {
+		var faults []string
+		c.do(emulation.SetDeviceMetricsOverride(width, 2000, 1, width < 600), chromedp.Evaluate(`for (const d of document.querySelectorAll("main details")) d.open = true`, nil), chromedp.Evaluate(auditScript, &faults))
+		if len(faults) > 0 {
+			c.t.Errorf("the tables, %d px: %v", width, faults)
+		}
+		c.shoot(fmt.Sprint("overview-tables-", width))
+	}
+	if said := c.text("#uplink-day table"); !strings.Contains(said, "its host refuses the connection") && !strings.Contains(said, "so far") {
+		c.t.Errorf("the outages are %s", said)
+	}
+	c.do(emulation.ClearDeviceMetricsOverride())
+	service.SetDown(false)
+	c.waitFor("#uplink-day", "Connected")
+	c.waitFor("#oldest", "No sale waits to be sent.")
 }
 
 // aSale looks for one by its time and its state, opens it, and what is behind its

@@ -7,6 +7,7 @@
       const d = new Date(t.dateTime);
       if (isNaN(d)) continue;
       if (t.dataset.hour !== undefined) { t.textContent = d.toLocaleTimeString(document.documentElement.lang, {hour: "2-digit", minute: "2-digit"}); continue; }
+      if (t.dataset.short !== undefined) { t.textContent = d.toLocaleString(document.documentElement.lang, {dateStyle: "short", timeStyle: "short"}); continue; }
       const full = d.toLocaleString(document.documentElement.lang, {dateStyle: "medium", timeStyle: "medium"});
       if (t.dataset.ago === undefined) t.textContent = full;
       else t.title = full;
