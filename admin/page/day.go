@@ -90,6 +90,7 @@ func (l lang) uplinkDay(d *dayView, h admin.History) {
 			b.Y, b.H = tall-8, 8
 			blind += s.To.Sub(s.From)
 		}
+		b.X = min(b.X, dayUnits-b.W) // what has just begun can be seen
 		shown[b.Class] = true
 		d.Strip = append(d.Strip, b)
 	}
@@ -201,7 +202,7 @@ func (l lang) waitingDay(d *dayView, h admin.History, now int64) {
 	d.Waiting = l.text("%d now, %d at most.", now, most)
 	d.CurveTold = l.text("Sales that waited") + ": " + d.Waiting
 	at := func(t time.Time) int { return min(dayUnits, max(0, int(t.Sub(h.From)/perUnit))) }
-	d.BeforeCurve = at(d.Looked)
+	d.BeforeCurve = min(at(d.Looked), dayUnits-thinnest)
 	var path strings.Builder
 	fmt.Fprintf(&path, "M%d %d", d.BeforeCurve, tall)
 	for i, w := range h.Waiting {
