@@ -260,7 +260,13 @@ func TestTheLastDayOfASite(t *testing.T) {
 		}
 	}
 	sell(1)
-	await(t, "the uplink to be up", func() bool { return state() == admin.UplinkUp })
+	await(t, "the sale to be confirmed", func() bool {
+		st, err := s.Status(t.Context())
+		return err == nil && st.Totals.Confirmed == 1
+	})
+	if got := state(); got != admin.UplinkUp {
+		t.Errorf("after a sale: %s", got)
+	}
 	s.sandbox.SetDown(true)
 	sell(2)
 	await(t, "the uplink to be down", func() bool { return state() == admin.UplinkDown })
