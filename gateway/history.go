@@ -58,7 +58,7 @@ const steady = 2 * time.Second
 // place dates a mark by what time it is now.
 func (m *mark) place(now time.Time) time.Time {
 	if at := now.Add(-time.Since(m.at)); at.Sub(m.wall).Abs() > steady {
-		m.wall = at.UTC().Round(time.Millisecond)
+		m.wall = at.UTC().Truncate(time.Millisecond)
 	}
 	return m.wall
 }
@@ -70,7 +70,7 @@ func newHistory(earlier []stretch) *history {
 // note takes how the uplink is, and says whether that is new. The first cause of an
 // outage stands for it.
 func (h *history) note(u relay.UplinkState, now time.Time) bool {
-	m := mark{at: time.Now(), wall: now.UTC().Round(time.Millisecond), state: admin.UplinkUntried}
+	m := mark{at: time.Now(), wall: now.UTC().Truncate(time.Millisecond), state: admin.UplinkUntried}
 	switch {
 	case !u.Up:
 		m.state, m.cause = admin.UplinkDown, u.Problem
