@@ -377,6 +377,8 @@ func (b *Book) Shift(ctx context.Context, by time.Duration, now time.Time) error
 
 // Logout ends a session.
 func (b *Book) Logout(ctx context.Context, session string, now time.Time) error {
+	b.changing.Lock() // what a login reads meanwhile must not bring it back
+	defer b.changing.Unlock()
 	h := sha256.Sum256([]byte(session))
 	b.mu.Lock()
 	s, ok := b.sessions[h]
