@@ -73,6 +73,9 @@ var opened = map[string][]sale.Scope{
 	"POST /api/v1/people":                          nil,
 	"DELETE /api/v1/people/{name}":                 nil,
 	"PUT /api/v1/people/{name}/password":           nil,
+	"DELETE /api/v1/people/{name}/sessions":        nil,
+	"GET /api/v1/sessions":                         nil,
+	"DELETE /api/v1/sessions/{session}":            nil,
 	"GET /api/v1/settings":                         nil,
 	"PUT /api/v1/settings":                         nil,
 	"POST /api/v1/settings/preview":                nil,
@@ -157,7 +160,7 @@ func ask(t *testing.T, method, url, token, body string) (*http.Response, string)
 func TestScopesOverHTTP(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(opened)) {
 		method, path, _ := strings.Cut(name, " ")
-		path = strings.NewReplacer("{id}", "pump-1", "{device}", "pump-1", "{register}", "reg_1", "{token}", "AAAAAAAA").Replace(path)
+		path = strings.NewReplacer("{id}", "pump-1", "{device}", "pump-1", "{register}", "reg_1", "{token}", "AAAAAAAA", "{session}", "AAAAAAAA").Replace(path)
 		for _, scope := range append([]sale.Scope{""}, sale.Scopes...) {
 			m, url := remote(t)
 			answer, text := ask(t, method, url+path, string(scope), "{}")

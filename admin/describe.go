@@ -139,6 +139,8 @@ func pathParams(path string) (all []object) {
 			means, schema["maxLength"] = "Number of an item, or its sale_id where only one open item has it.", 256
 		case "people":
 			means, schema["maxLength"] = "Name of somebody who may use the page.", 64
+		case "sessions":
+			means, schema["pattern"] = "Id of a session.", "^[A-Z2-7]{8}$"
 		case "tokens":
 			means, schema["pattern"] = "Id of a token.", "^[A-Z2-7]{1,16}$"
 		default:

@@ -52,6 +52,9 @@ import (
 //	GET    /api/v1/people              POST {"name","role","password","expires_seconds"}: adds somebody; a PIN is shown this once
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
+//	DELETE /api/v1/people/{name}/sessions   logs him out everywhere
+//	GET    /api/v1/sessions            who is logged in to the page
+//	DELETE /api/v1/sessions/{id}       logs one browser out
 //	GET    /api/v1/settings            PUT {"set","reset"}: changes some, on trial; …/history
 //	POST   …/settings/preview|confirm|undo
 //	GET    /api/v1/openapi.json        all of this for programs, made from the routes
@@ -137,6 +140,9 @@ func (a api) routes() map[string]map[string]route {
 			http.MethodPost: {a.addPerson, socketOnly, does("Adds somebody; a PIN is made where no password is given, and is in this answer and in no later one.").takes(&personBody{}, "name", "role").gives(AddedPerson{})}},
 		"/people/{name}":          {http.MethodDelete: {a.removePerson, socketOnly, does("Ends somebody's access at once.")}},
 		"/people/{name}/password": {http.MethodPut: {a.setPassword, socketOnly, does("Gives somebody another password, and logs him out everywhere.").takes(&passwordBody{}, "password")}},
+		"/people/{name}/sessions": {http.MethodDelete: {a.endSessions, socketOnly, does("Logs somebody out everywhere.").gives(EndedSessions{})}},
+		"/sessions":               {http.MethodGet: {a.sessions, socketOnly, does("Lists who is logged in to the page, the last used first.").gives([]Session{})}},
+		"/sessions/{session}":     {http.MethodDelete: {a.endSession, socketOnly, does("Logs one browser out.")}},
 	}
 }
 

@@ -20,6 +20,7 @@ type PeopleKeeper interface {
 	RemovePerson(ctx context.Context, name, by string) error
 	// SetPassword gives somebody another password, and logs him out everywhere.
 	SetPassword(ctx context.Context, name string, password secret.Text, by string) error
+	SessionKeeper
 }
 
 // Person is somebody who may use the page.
@@ -50,11 +51,17 @@ type Door interface {
 	// Claimed reports whether the site has an owner.
 	Claimed(ctx context.Context) (bool, error)
 	// Claim makes the first owner, with the one-time code, and logs him in.
-	Claim(ctx context.Context, code, name string, password secret.Text, from string) (session string, err error)
-	Login(ctx context.Context, name string, password secret.Text, from string) (session string, err error)
+	Claim(ctx context.Context, code, name string, password secret.Text, from sale.Origin) (session string, err error)
+	Login(ctx context.Context, name string, password secret.Text, from sale.Origin) (session string, err error)
 	// Who is behind a session; a refusal with CodeSession where nobody is.
 	Who(ctx context.Context, session string) (Person, error)
 	Logout(ctx context.Context, session string) error
+	// Own lists where the person behind a session is logged in, that one marked.
+	Own(ctx context.Context, session string) ([]Session, error)
+	// EndOwn ends a session of the person behind one, and nobody else's.
+	EndOwn(ctx context.Context, session, id string) error
+	// LogoutEverywhere ends all sessions of the person behind one.
+	LogoutEverywhere(ctx context.Context, session string) error
 }
 
 // CodeSession is the code of a refusal where nobody has logged in.

@@ -38,6 +38,50 @@ func (m *memory) SetPassword(_ context.Context, name string, _ secret.Text, by s
 	return nil
 }
 
+func (m *memory) Sessions(context.Context) ([]Session, error) {
+	return []Session{{ID: "AAAAAAAA", Name: "anna", Role: sale.RoleOwner, Browser: "Firefox"}}, m.broken
+}
+
+func (m *memory) EndSession(_ context.Context, id, by string) error {
+	m.who = append(m.who, by)
+	if id != "AAAAAAAA" {
+		return &Refusal{Code: "not_found", Message: "none"}
+	}
+	return nil
+}
+
+func (m *memory) EndSessions(_ context.Context, name, by string) (EndedSessions, error) {
+	m.who = append(m.who, by)
+	if name != "anna" {
+		return EndedSessions{}, &Refusal{Code: "not_found", Message: "nobody"}
+	}
+	return EndedSessions{name, 2}, nil
+}
+
+func TestSessionsOverTheSocket(t *testing.T) {
+	m, path, _ := serve(t)
+	c := dial(t, path)
+	ctx := t.Context()
+	if all, err := c.Sessions(ctx); err != nil || len(all) != 1 || all[0].ID != "AAAAAAAA" || all[0].Browser != "Firefox" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if err := c.EndSession(ctx, "AAAAAAAA", "root"); err != nil {
+		t.Error(err)
+	}
+	if err := c.EndSession(ctx, "../people", "root"); refusalCode(err) != "not_found" {
+		t.Errorf("another one: %v", err)
+	}
+	if ended, err := c.EndSessions(ctx, "anna", "root"); err != nil || ended != (EndedSessions{"anna", 2}) {
+		t.Errorf("%+v, %v", ended, err)
+	}
+	if _, err := c.EndSessions(ctx, "tom", "root"); refusalCode(err) != "not_found" {
+		t.Errorf("of nobody: %v", err)
+	}
+	if !slices.Equal(m.who, []string{"root", "root", "root", "root"}) {
+		t.Errorf("by %v", m.who)
+	}
+}
+
 func TestPeopleOverTheSocket(t *testing.T) {
 	m, path, said := serve(t)
 	c := dial(t, path)

@@ -21,6 +21,7 @@ import (
 	"edgegw/admin"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
+	"edgegw/secret"
 )
 
 // described judges what a site answers by the description that it serves.
@@ -316,6 +317,17 @@ func (d *described) rest() {
 	d.ask(400, "POST", "/people", `{"name":7}`)
 	d.ask(200, "GET", "/people", "")
 	d.ask(204, "PUT", "/people/olga/password", `{"password":"another long password"}`)
+	if _, err := d.site.Login(d.t.Context(), "olga", secret.FromString("another long password"), sale.Origin{Address: "192.0.2.1", Browser: "Firefox", System: "Linux"}); err != nil {
+		d.t.Fatal(err)
+	}
+	var in []admin.Session
+	if err := json.Unmarshal(d.ask(200, "GET", "/sessions", ""), &in); err != nil || len(in) != 1 || in[0].Name != "olga" {
+		d.t.Fatalf("%+v, %v", in, err)
+	}
+	d.ask(204, "DELETE", "/sessions/"+in[0].ID, "")
+	d.ask(404, "DELETE", "/sessions/"+in[0].ID, "")
+	d.ask(200, "DELETE", "/people/olga/sessions", "")
+	d.ask(404, "DELETE", "/people/nobody/sessions", "")
 	d.ask(204, "DELETE", "/people/tom", "")
 	d.ask(404, "DELETE", "/people/tom", "")
 	d.ask(204, "DELETE", "/tokens/"+made.ID, "")
@@ -399,7 +411,7 @@ func TestEveryDescribedRouteIsRefusedToOthers(t *testing.T) {
 			if method == "parameters" {
 				continue
 			}
-			o := op{method: strings.ToUpper(method), url: s.secure(admin.Prefix + strings.NewReplacer("{id}", "pump-01", "{device}", "pump-01", "{register}", "reg_pump-01", "{token}", "AAAAAAAA", "{sale}", "s1").Replace(path))}
+			o := op{method: strings.ToUpper(method), url: s.secure(admin.Prefix + strings.NewReplacer("{id}", "pump-01", "{device}", "pump-01", "{register}", "reg_pump-01", "{token}", "AAAAAAAA", "{session}", "AAAAAAAA", "{sale}", "s1").Replace(path))}
 			for _, scope := range about.(map[string]any)["x-edgegw-scopes"].([]any) {
 				o.scopes = append(o.scopes, sale.Scope(scope.(string)))
 			}

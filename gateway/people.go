@@ -101,13 +101,13 @@ func (k *control) SetPassword(ctx context.Context, name string, password secret.
 func (k *control) Claimed(context.Context) (bool, error) { return k.people.Claimed(), nil }
 
 // Claim makes the first owner.
-func (k *control) Claim(ctx context.Context, code, name string, password secret.Text, from string) (string, error) {
+func (k *control) Claim(ctx context.Context, code, name string, password secret.Text, from sale.Origin) (string, error) {
 	session, err := k.people.Claim(ctx, code, name, password, k.peopleNow(ctx), from)
 	return session, personRefusal(err)
 }
 
 // Login lets somebody in.
-func (k *control) Login(ctx context.Context, name string, password secret.Text, from string) (string, error) {
+func (k *control) Login(ctx context.Context, name string, password secret.Text, from sale.Origin) (string, error) {
 	session, err := k.people.Login(ctx, name, password, k.peopleNow(ctx), from)
 	return session, personRefusal(err)
 }
@@ -137,6 +137,7 @@ func personRefusal(err error) error {
 		{people.ErrExists, "exists", "Choose another name: the audit trail tells people apart by it"},
 		{people.ErrLast, "conflict", "Add another owner first."},
 		{people.ErrSession, admin.CodeSession, "Log in."},
+		{people.ErrNoSession, "not_found", "List them: edgegw person sessions"},
 		{people.ErrBusy, admin.CodeTooMany, "Try again in a few seconds."},
 		{people.ErrPassword, "invalid", "Take another one: three or four words that nobody would put together are good."},
 		{people.ErrPerson, "invalid", "See: edgegw person add --help"},

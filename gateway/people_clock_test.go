@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/sale"
 	"edgegw/secret"
 )
 
@@ -32,7 +33,7 @@ func TestABoxLearnsTheTimeAndPutsNobodyOut(t *testing.T) {
 	if st, err := s.Status(ctx); err != nil || !hasCondition(st, "unclaimed") {
 		t.Errorf("an unclaimed site does not say so: %v", err)
 	}
-	session, err := s.Claim(ctx, s.people.Code(), "anna", secret.FromString("seven green bicycles"), "192.0.2.1")
+	session, err := s.Claim(ctx, s.people.Code(), "anna", secret.FromString("seven green bicycles"), sale.Origin{Address: "192.0.2.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestABoxLearnsTheTimeAndPutsNobodyOut(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if _, err := s.Login(ctx, "tom", secret.FromString(tom.PIN), "192.0.2.2"); err != nil {
+		if _, err := s.Login(ctx, "tom", secret.FromString(tom.PIN), sale.Origin{Address: "192.0.2.2"}); err != nil {
 			t.Errorf("%s: his PIN has ended: %v", when, err)
 		}
 		people, err := s.People(ctx)

@@ -132,7 +132,7 @@ func secretiveSite(t *testing.T) *secretive {
 	made, err := s.AddToken(t.Context(), admin.NewToken{Name: "reader", Scope: sale.ScopeRead}, "test")
 	must(t, err)
 	s.need("a token", made.Secret[len("edgegw_"):])
-	session, err := s.Login(t.Context(), "olga", secret.FromString("correct horse battery"), "10.0.0.1")
+	session, err := s.Login(t.Context(), "olga", secret.FromString("correct horse battery"), sale.Origin{Address: "10.0.0.1"})
 	must(t, err)
 	s.need("a session", session)
 	kek, err := os.ReadFile(filepath.Join(s.dir, "kek"))

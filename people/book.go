@@ -30,9 +30,10 @@ type Rows interface {
 	AddPerson(ctx context.Context, p sale.Person, by string) error
 	RemovePerson(ctx context.Context, name string, at time.Time, by string) error
 	SetPersonHash(ctx context.Context, name string, hash []byte, expires, at time.Time, by string) error
-	AddSession(ctx context.Context, s sale.Session, from string) error
+	AddSession(ctx context.Context, s sale.Session) error
 	SessionSeen(ctx context.Context, hash []byte, at time.Time) error
-	RemoveSession(ctx context.Context, hash []byte, person string, at time.Time, why string) error
+	RemoveSession(ctx context.Context, s sale.Session, at time.Time, by, why string) error
+	RemoveSessions(ctx context.Context, person string, at time.Time, by string) error
 	LoginsInVain(ctx context.Context, from string, times int, at time.Time) error
 	ShiftPeople(ctx context.Context, by time.Duration, at time.Time) error
 }
@@ -40,16 +41,17 @@ type Rows interface {
 // What keeps somebody out. The texts are for the log; a browser learns no more than
 // Wrong or Wait.
 var (
-	ErrWrong    = errors.New("the name or the password is wrong")
-	ErrExpired  = errors.New("the time of this person is over")
-	ErrCode     = errors.New("that is not the code of this gateway")
-	ErrClaimed  = errors.New("the site has an owner already")
-	ErrExists   = errors.New("there is somebody of that name already")
-	ErrLast     = errors.New("a site cannot lose its last owner")
-	ErrSession  = errors.New("there is no such session, or it is over")
-	ErrBusy     = errors.New("too many logins at one time")
-	ErrPassword = errors.New("the password cannot be used")
-	ErrPerson   = errors.New("that is no person")
+	ErrWrong     = errors.New("the name or the password is wrong")
+	ErrExpired   = errors.New("the time of this person is over")
+	ErrCode      = errors.New("that is not the code of this gateway")
+	ErrClaimed   = errors.New("the site has an owner already")
+	ErrExists    = errors.New("there is somebody of that name already")
+	ErrLast      = errors.New("a site cannot lose its last owner")
+	ErrSession   = errors.New("there is no such session, or it is over")
+	ErrNoSession = errors.New("there is no session of that id")
+	ErrBusy      = errors.New("too many logins at one time")
+	ErrPassword  = errors.New("the password cannot be used")
+	ErrPerson    = errors.New("that is no person")
 )
 
 // WaitError says that an address has guessed too often.
@@ -110,6 +112,7 @@ func (b *Book) reload(ctx context.Context) error {
 		b.people[p.Name] = p
 	}
 	for _, s := range sessions {
+		s.ID = sessionID(s.Hash)
 		b.sessions[[sha256.Size]byte(s.Hash)] = s
 	}
 	return nil
@@ -233,19 +236,19 @@ func (b *Book) SetPassword(ctx context.Context, name string, password secret.Tex
 }
 
 // Claim makes the first owner, for whoever knows the code, and logs him in.
-func (b *Book) Claim(ctx context.Context, code, name string, password secret.Text, now time.Time, from string) (session string, err error) {
+func (b *Book) Claim(ctx context.Context, code, name string, password secret.Text, now time.Time, from sale.Origin) (session string, err error) {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	if b.Claimed() {
 		return "", ErrClaimed
 	}
-	over, err := b.guess.begin(from)
+	over, err := b.guess.begin(from.Address)
 	if err != nil {
 		return "", err
 	}
 	defer over()
 	if subtle.ConstantTimeCompare([]byte(plain(code)), []byte(plain(b.code))) != 1 {
-		return "", b.inVain(ctx, from, now, ErrCode)
+		return "", b.inVain(ctx, from.Address, now, ErrCode)
 	}
 	if _, err := b.add(ctx, sale.Person{Name: name, Role: sale.RoleOwner, CreatedAt: now}, password, "claim"); err != nil {
 		return "", err
@@ -254,8 +257,8 @@ func (b *Book) Claim(ctx context.Context, code, name string, password secret.Tex
 }
 
 // Login lets somebody in. Whatever is wrong, the answer and the work are the same.
-func (b *Book) Login(ctx context.Context, name string, password secret.Text, now time.Time, from string) (session string, err error) {
-	over, err := b.guess.begin(from)
+func (b *Book) Login(ctx context.Context, name string, password secret.Text, now time.Time, from sale.Origin) (session string, err error) {
+	over, err := b.guess.begin(from.Address)
 	if err != nil {
 		return "", err
 	}
@@ -268,7 +271,7 @@ func (b *Book) Login(ctx context.Context, name string, password secret.Text, now
 	}
 	switch {
 	case !right || !known:
-		return "", b.inVain(ctx, from, now, ErrWrong)
+		return "", b.inVain(ctx, from.Address, now, ErrWrong)
 	case p.Expired(now):
 		return "", ErrExpired
 	}
@@ -277,7 +280,7 @@ func (b *Book) Login(ctx context.Context, name string, password secret.Text, now
 
 // enter begins the session of somebody who has proved himself, unless his password
 // was changed or he was removed while that was checked.
-func (b *Book) enter(ctx context.Context, proved sale.Person, now time.Time, from string) (string, error) {
+func (b *Book) enter(ctx context.Context, proved sale.Person, now time.Time, from sale.Origin) (string, error) {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	if p, ok := b.person(proved.Name); !ok || !bytes.Equal(p.Hash, proved.Hash) {
@@ -295,14 +298,14 @@ func (b *Book) inVain(ctx context.Context, from string, now time.Time, why error
 }
 
 // begin makes a session. The lock on changes is held.
-func (b *Book) begin(ctx context.Context, name string, now time.Time, from string) (string, error) {
+func (b *Book) begin(ctx context.Context, name string, now time.Time, from sale.Origin) (string, error) {
 	if err := b.clearOut(ctx, name, now); err != nil {
 		return "", err
 	}
 	shown := rand.Text() // 130 bits
 	h := sha256.Sum256([]byte(shown))
-	s := sale.Session{Hash: h[:], Person: name, CreatedAt: now, SeenAt: now}
-	if err := b.settle(ctx, b.rows.AddSession(ctx, s, from)); err != nil {
+	s := sale.Session{Hash: h[:], Person: name, CreatedAt: now, SeenAt: now, From: from}
+	if err := b.settle(ctx, b.rows.AddSession(ctx, s)); err != nil {
 		return "", err
 	}
 	return shown, nil
@@ -326,7 +329,7 @@ func (b *Book) clearOut(ctx context.Context, name string, now time.Time) error {
 		over, his = append(over, his[0]), his[1:]
 	}
 	for _, s := range over {
-		if err := b.rows.RemoveSession(ctx, s.Hash, s.Person, now, "over"); err != nil {
+		if err := b.rows.RemoveSession(ctx, s, now, "person:"+s.Person, "over"); err != nil {
 			return err
 		}
 	}
@@ -373,20 +376,6 @@ func (b *Book) Shift(ctx context.Context, by time.Duration, now time.Time) error
 		return nil // no write where it would change nothing
 	}
 	return b.settle(ctx, b.rows.ShiftPeople(ctx, by, now))
-}
-
-// Logout ends a session.
-func (b *Book) Logout(ctx context.Context, session string, now time.Time) error {
-	b.changing.Lock() // what a login reads meanwhile must not bring it back
-	defer b.changing.Unlock()
-	h := sha256.Sum256([]byte(session))
-	b.mu.Lock()
-	s, ok := b.sessions[h]
-	b.mu.Unlock()
-	if !ok {
-		return nil
-	}
-	return b.settle(ctx, b.rows.RemoveSession(ctx, h[:], s.Person, now, "by himself"))
 }
 
 // check refuses a person who cannot be.

@@ -74,9 +74,9 @@ func (r *rows) SetPersonHash(_ context.Context, name string, hash []byte, expire
 	return r.say("password of %s by %s", name, by)
 }
 
-func (r *rows) AddSession(_ context.Context, s sale.Session, from string) error {
+func (r *rows) AddSession(_ context.Context, s sale.Session) error {
 	r.sessions[string(s.Hash)] = s
-	return r.say("%s logged in from %s", s.Person, from)
+	return r.say("%s logged in from %s", s.Person, s.From.Address)
 }
 
 func (r *rows) SessionSeen(_ context.Context, hash []byte, at time.Time) error {
@@ -86,9 +86,14 @@ func (r *rows) SessionSeen(_ context.Context, hash []byte, at time.Time) error {
 	return r.say("seen")
 }
 
-func (r *rows) RemoveSession(_ context.Context, hash []byte, person string, _ time.Time, why string) error {
-	delete(r.sessions, string(hash))
-	return r.say("%s logged out: %s", person, why)
+func (r *rows) RemoveSession(_ context.Context, s sale.Session, _ time.Time, by, why string) error {
+	delete(r.sessions, string(s.Hash))
+	return r.say("%s logged out by %s: %s", s.Person, by, why)
+}
+
+func (r *rows) RemoveSessions(_ context.Context, person string, _ time.Time, by string) error {
+	r.endSessions(person)
+	return r.say("%s logged out everywhere by %s", person, by)
 }
 
 func (r *rows) LoginsInVain(_ context.Context, from string, times int, _ time.Time) error {
@@ -128,6 +133,8 @@ func open(t *testing.T) (*Book, *rows) {
 	return b, r
 }
 
+func from(address string) sale.Origin { return sale.Origin{Address: address} }
+
 func text(s string) secret.Text { return secret.FromString(s) }
 
 const good = "blue lorry eats 7 stairs"
@@ -136,7 +143,7 @@ const good = "blue lorry eats 7 stairs"
 func claimed(t *testing.T) (*Book, *rows) {
 	t.Helper()
 	b, r := open(t)
-	if _, err := b.Claim(t.Context(), b.Code(), "anna", text(good), t0, "10.0.0.1"); err != nil {
+	if _, err := b.Claim(t.Context(), b.Code(), "anna", text(good), t0, from("10.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
 	return b, r
@@ -159,11 +166,11 @@ func TestASiteIsClaimedOnce(t *testing.T) {
 		"short password": {code, "anna", "short", ErrPassword},
 		"no password":    {code, "anna", "", ErrPassword},
 	} {
-		if _, err := b.Claim(t.Context(), row.code, row.person, text(row.password), t0, "10.0.0."+fmt.Sprint(len(name))); !errors.Is(err, row.want) || b.Claimed() {
+		if _, err := b.Claim(t.Context(), row.code, row.person, text(row.password), t0, from("10.0.0."+fmt.Sprint(len(name)))); !errors.Is(err, row.want) || b.Claimed() {
 			t.Errorf("%s: %v, claimed %t", name, err, b.Claimed())
 		}
 	}
-	session, err := b.Claim(t.Context(), strings.ToLower(strings.ReplaceAll(code, "-", " ")), "anna", text(good), t0, "10.0.0.9")
+	session, err := b.Claim(t.Context(), strings.ToLower(strings.ReplaceAll(code, "-", " ")), "anna", text(good), t0, from("10.0.0.9"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +180,7 @@ func TestASiteIsClaimedOnce(t *testing.T) {
 	if b.Code() != "" || r.said("added anna by claim") != 1 {
 		t.Errorf("the code is shown still, or nobody wrote it down: %v", r.lines)
 	}
-	if _, err := b.Claim(t.Context(), code, "bert", text(good), t0, "10.0.0.9"); !errors.Is(err, ErrClaimed) {
+	if _, err := b.Claim(t.Context(), code, "bert", text(good), t0, from("10.0.0.9")); !errors.Is(err, ErrClaimed) {
 		t.Errorf("claimed twice: %v", err)
 	}
 	if again, err := Open(t.Context(), r); err != nil || !again.Claimed() {
@@ -219,7 +226,7 @@ func TestAPINOpensUntilItsEnd(t *testing.T) {
 	if err != nil || len(pin) != 10 || strings.Trim(pin, "0123456789") != "" {
 		t.Fatalf("PIN %q, %v", pin, err)
 	}
-	session, err := b.Login(t.Context(), "tech", text(pin), end.Add(-time.Minute), "10.0.0.2")
+	session, err := b.Login(t.Context(), "tech", text(pin), end.Add(-time.Minute), from("10.0.0.2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +236,7 @@ func TestAPINOpensUntilItsEnd(t *testing.T) {
 	if _, err := b.Who(t.Context(), session, end); !errors.Is(err, ErrSession) {
 		t.Errorf("at its end: %v", err)
 	}
-	if _, err := b.Login(t.Context(), "tech", text(pin), end, "10.0.0.2"); !errors.Is(err, ErrExpired) {
+	if _, err := b.Login(t.Context(), "tech", text(pin), end, from("10.0.0.2")); !errors.Is(err, ErrExpired) {
 		t.Errorf("after its end: %v", err)
 	}
 	for _, p := range r.people {
@@ -243,7 +250,7 @@ func TestAPINOpensUntilItsEnd(t *testing.T) {
 func TestEveryLoginInVainLooksTheSame(t *testing.T) {
 	b, _ := claimed(t)
 	for i, row := range [][2]string{{"anna", "wrong password"}, {"nobody", good}, {"", ""}, {"anna", ""}, {"anna", good + "\x00"}, {"anna ", good}} {
-		_, err := b.Login(t.Context(), row[0], text(row[1]), t0, fmt.Sprint("10.0.1.", i))
+		_, err := b.Login(t.Context(), row[0], text(row[1]), t0, from(fmt.Sprint("10.0.1.", i)))
 		if !errors.Is(err, ErrWrong) {
 			t.Errorf("%q: %v", row, err)
 		}
@@ -261,11 +268,11 @@ func TestGuessingIsSlowAndLocksNobodyElseOut(t *testing.T) {
 		tries := 0
 		begin := time.Now()
 		for time.Since(begin) < time.Hour {
-			_, err := b.Login(t.Context(), "anna", text("guess"), t0, "10.0.0.66")
+			_, err := b.Login(t.Context(), "anna", text("guess"), t0, from("10.0.0.66"))
 			var wait *WaitError
 			switch {
 			case errors.As(err, &wait):
-				if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.66"); !errors.As(err, &wait) {
+				if _, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.66")); !errors.As(err, &wait) {
 					t.Fatalf("the right one is looked at while the address waits: %v", err)
 				}
 				<-time.After(wait.Wait)
@@ -281,15 +288,15 @@ func TestGuessingIsSlowAndLocksNobodyElseOut(t *testing.T) {
 		if n := r.said("in vain from 10.0.0.66"); n < 5 || n > 8 {
 			t.Errorf("written down %d times: %v", n, r.lines)
 		}
-		if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.5"); err != nil {
+		if _, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.5")); err != nil {
 			t.Errorf("from another address: %v", err)
 		}
 		<-time.After(longest)
-		if _, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.66"); err != nil {
+		if _, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.66")); err != nil {
 			t.Errorf("after the wait: %v", err)
 		}
 		// Having got in does not begin anew: he may guess at somebody else.
-		if _, err := b.Login(t.Context(), "bert", text("guess"), t0, "10.0.0.66"); !errors.Is(err, ErrWrong) {
+		if _, err := b.Login(t.Context(), "bert", text("guess"), t0, from("10.0.0.66")); !errors.Is(err, ErrWrong) {
 			t.Errorf("%v", err)
 		}
 		if wait := (*WaitError)(nil); !errors.As(may(b.guess, "10.0.0.66"), &wait) {
@@ -315,7 +322,7 @@ func TestGuessesAtOnceAreNoMore(t *testing.T) {
 		ended := make(chan error, 40)
 		for range cap(ended) {
 			go func() {
-				_, err := b.Login(t.Context(), "anna", text("guess"), t0, "10.0.0.66")
+				_, err := b.Login(t.Context(), "anna", text("guess"), t0, from("10.0.0.66"))
 				ended <- err
 			}()
 		}
@@ -353,7 +360,7 @@ func TestAPasswordThatChangesWhileItIsChecked(t *testing.T) {
 	if err := b.SetPassword(t.Context(), "anna", text("green lorry eats 9 stairs"), t0, "test"); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := b.enter(t.Context(), before, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) || s != "" || len(r.sessions) >= sessions {
+	if s, err := b.enter(t.Context(), before, t0, from("10.0.0.5")); !errors.Is(err, ErrWrong) || s != "" || len(r.sessions) >= sessions {
 		t.Errorf("the old password opens a session: %v, %d sessions", err, len(r.sessions))
 	}
 	// Somebody else who has the name by now is not let in by the password of the one before.
@@ -364,13 +371,13 @@ func TestAPasswordThatChangesWhileItIsChecked(t *testing.T) {
 	if err := b.Remove(t.Context(), "tom", t0, "test"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.enter(t.Context(), tom, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) {
+	if _, err := b.enter(t.Context(), tom, t0, from("10.0.0.5")); !errors.Is(err, ErrWrong) {
 		t.Errorf("who was removed: %v", err)
 	}
 	if _, err := b.Add(t.Context(), sale.Person{Name: "tom", Role: sale.RoleOwner, CreatedAt: t0}, text("green lorry eats 9 stairs"), "test"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.enter(t.Context(), tom, t0, "10.0.0.5"); !errors.Is(err, ErrWrong) {
+	if _, err := b.enter(t.Context(), tom, t0, from("10.0.0.5")); !errors.Is(err, ErrWrong) {
 		t.Errorf("the one before: %v", err)
 	}
 }
@@ -397,7 +404,7 @@ func TestSessionsEnd(t *testing.T) {
 	b, r := claimed(t)
 	login := func(at time.Time) string {
 		t.Helper()
-		s, err := b.Login(t.Context(), "anna", text(good), at, "10.0.0.1")
+		s, err := b.Login(t.Context(), "anna", text(good), at, from("10.0.0.1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -463,7 +470,7 @@ func TestEndsMoveWithTheClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.1")
+	session, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -478,10 +485,10 @@ func TestEndsMoveWithTheClock(t *testing.T) {
 		if _, err := b.Who(t.Context(), session, now.Add(idle+seenNoted)); !errors.Is(err, ErrSession) {
 			t.Errorf("set by %s: the session does not end: %v", by, err)
 		}
-		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour-time.Minute), "10.0.0.2"); err != nil {
+		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour-time.Minute), from("10.0.0.2")); err != nil {
 			t.Errorf("set by %s: the PIN ended: %v", by, err)
 		}
-		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour), "10.0.0.2"); !errors.Is(err, ErrExpired) {
+		if _, err := b.Login(t.Context(), "tech", text(pin), now.Add(time.Hour), from("10.0.0.2")); !errors.Is(err, ErrExpired) {
 			t.Errorf("set by %s: the PIN does not end: %v", by, err)
 		}
 		if p := r.people["anna"]; !p.ExpiresAt.IsZero() {
@@ -501,7 +508,7 @@ func TestTheLastOwnerStays(t *testing.T) {
 	if _, err := b.Add(t.Context(), sale.Person{Name: "bert", Role: sale.RoleOwner}, text(good), "anna"); err != nil {
 		t.Fatal(err)
 	}
-	s, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.1")
+	s, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +526,7 @@ func TestTheLastOwnerStays(t *testing.T) {
 // A change whose answer was lost: what is on disk counts.
 func TestALostAnswerLeavesNobodyIn(t *testing.T) {
 	b, r := claimed(t)
-	s, err := b.Login(t.Context(), "anna", text(good), t0, "10.0.0.1")
+	s, err := b.Login(t.Context(), "anna", text(good), t0, from("10.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -571,7 +578,7 @@ func BenchmarkLogin(b *testing.B) {
 // A phone begins a name with a big letter.
 func TestANameIsTakenAsPhonesTypeIt(t *testing.T) {
 	b, _ := claimed(t)
-	if _, err := b.Login(t.Context(), "Anna", text(good), t0, "10.0.0.1"); err != nil {
+	if _, err := b.Login(t.Context(), "Anna", text(good), t0, from("10.0.0.1")); err != nil {
 		t.Error(err)
 	}
 }

@@ -17,10 +17,20 @@ func (p Person) Expired(now time.Time) bool { return !p.ExpiresAt.IsZero() && !n
 
 // Session is a browser in which a person has logged in.
 type Session struct {
+	ID        string // its name among people; it opens nothing
 	Hash      []byte // of what the browser shows
 	Person    string
 	CreatedAt time.Time
 	SeenAt    time.Time // about
+	From      Origin
+}
+
+// Origin is where a login comes from. What a browser says of itself is its own word,
+// and proves nothing.
+type Origin struct {
+	Address string
+	Browser string // as people call it, such as Firefox; "" where nobody knows it
+	System  string // such as Android
 }
 
 // Role is what a person may do. Which pages that opens stands beside them, in

@@ -24,11 +24,11 @@ func (db *DB) People(ctx context.Context) (list []sale.Person, err error) {
 
 // Logins gives the browsers in which somebody has logged in.
 func (db *DB) Logins(ctx context.Context) (list []sale.Session, err error) {
-	err = db.query(ctx, `SELECT hash, person, created_at, seen_at FROM session ORDER BY created_at`,
+	err = db.query(ctx, `SELECT hash, person, created_at, seen_at, address, browser, system FROM session ORDER BY created_at`,
 		func(scan func(...any) error) error {
 			var s sale.Session
 			var created, seen int64
-			err := scan(&s.Hash, &s.Person, &created, &seen)
+			err := scan(&s.Hash, &s.Person, &created, &seen, &s.From.Address, &s.From.Browser, &s.From.System)
 			s.CreatedAt, s.SeenAt = instant(created), instant(seen)
 			list = append(list, s)
 			return err
@@ -95,16 +95,17 @@ func (db *DB) SetPersonHash(ctx context.Context, name string, hash []byte, expir
 	return nil
 }
 
-// AddSession notes that somebody has logged in. from is his address.
-func (db *DB) AddSession(ctx context.Context, s sale.Session, from string) error {
+// AddSession notes that somebody has logged in.
+func (db *DB) AddSession(ctx context.Context, s sale.Session) error {
 	err := db.change(ctx, func(t *tx) error {
-		if _, err := t.exec(`INSERT INTO session (hash, person, created_at, seen_at) VALUES (?, ?, ?, ?)`, s.Hash, s.Person, millis(s.CreatedAt), millis(s.SeenAt)); err != nil {
+		if _, err := t.exec(`INSERT INTO session (hash, person, created_at, seen_at, address, browser, system) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			s.Hash, s.Person, millis(s.CreatedAt), millis(s.SeenAt), s.From.Address, s.From.Browser, s.From.System); err != nil {
 			return err
 		}
 		if _, err := t.exec(`UPDATE person SET seen_at = ? WHERE name = ?`, millis(s.CreatedAt), s.Person); err != nil {
 			return err
 		}
-		return t.audit(millis(s.CreatedAt), "person:"+s.Person, "logged in", s.Person, "from "+from)
+		return t.audit(millis(s.CreatedAt), "person:"+s.Person, "logged in", s.Person, "from "+s.From.Address)
 	})
 	if err != nil {
 		return fmt.Errorf("note the login of %s: %w", s.Person, err)
@@ -125,16 +126,31 @@ func (db *DB) SessionSeen(ctx context.Context, hash []byte, at time.Time) error 
 }
 
 // RemoveSession logs a browser out. It is no error if it is gone already.
-func (db *DB) RemoveSession(ctx context.Context, hash []byte, person string, at time.Time, why string) error {
+func (db *DB) RemoveSession(ctx context.Context, s sale.Session, at time.Time, by, why string) error {
 	err := db.change(ctx, func(t *tx) error {
-		n, err := t.exec(`DELETE FROM session WHERE hash = ?`, hash)
+		n, err := t.exec(`DELETE FROM session WHERE hash = ?`, s.Hash)
 		if err != nil || n == 0 {
 			return err
 		}
-		return t.audit(millis(at), "person:"+person, "logged out", person, why)
+		return t.audit(millis(at), by, "logged out", s.Person, why)
 	})
 	if err != nil {
-		return fmt.Errorf("log %s out: %w", person, err)
+		return fmt.Errorf("log %s out: %w", s.Person, err)
+	}
+	return nil
+}
+
+// RemoveSessions logs somebody out of all browsers. It is no error if there are none.
+func (db *DB) RemoveSessions(ctx context.Context, person string, at time.Time, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		n, err := t.exec(`DELETE FROM session WHERE person = ?`, person)
+		if err != nil || n == 0 {
+			return err
+		}
+		return t.audit(millis(at), by, "logged out", person, fmt.Sprintf("everywhere, %d in all", n))
+	})
+	if err != nil {
+		return fmt.Errorf("log %s out everywhere: %w", person, err)
 	}
 	return nil
 }

@@ -121,9 +121,14 @@ func (s *Site) routes() map[string]route {
 		"POST /settings/apply":         {owner, s.applySettings},
 		"POST /settings/confirm":       {owner, s.confirmSettings},
 		"POST /settings/undo":          {owner, s.undoSettings},
+		"GET /account":                 {reader, s.account},
+		"POST /account/end":            {reader, s.endOwn},
+		"POST /account/logout":         {reader, s.logoutEverywhere},
 		"GET /people":                  {owner, s.people},
 		"POST /people/add":             {owner, s.addPerson},
 		"POST /people/remove":          {owner, s.removePerson},
+		"POST /people/end":             {owner, s.endSession},
+		"POST /people/logout":          {owner, s.logoutPerson},
 		"/":                            {anybody, s.notFound},
 	}
 }

@@ -298,16 +298,38 @@ func (m *memory) RemovePerson(_ context.Context, name, by string) error {
 	return nil
 }
 
+func (m *memory) Sessions(context.Context) ([]admin.Session, error) {
+	return []admin.Session{{ID: "AAAAAAAA", Name: "anna-owner", Role: sale.RoleOwner, CreatedAt: moment, LastSeen: moment, Address: "10.0.0.1", Browser: "Firefox", System: "Linux"},
+		{ID: "BBBBBBBB", Name: "tom", Role: sale.RoleTechnician, CreatedAt: moment, LastSeen: moment, Address: "10.0.0.2", System: "Android"}}, nil
+}
+
+func (m *memory) EndSession(_ context.Context, id, by string) error {
+	if id != "BBBBBBBB" {
+		return &admin.Refusal{Code: "not_found", Message: "there is no session of that id"}
+	}
+	m.did("ended "+id, by)
+	return nil
+}
+
+func (m *memory) EndSessions(_ context.Context, name, by string) (admin.EndedSessions, error) {
+	m.did("logged out "+name, by)
+	return admin.EndedSessions{Name: name, Ended: 1}, nil
+}
+
 func (m *memory) Audit(context.Context, admin.AuditFilter) ([]admin.AuditEntry, error) {
 	return slices.Repeat([]admin.AuditEntry{{No: 7, At: moment, Who: "person:<anna>", What: "device added", Subject: "pump-01", Detail: "by the <road>"}}, pageOfAudit), nil
 }
 
 // people is a Door with one person of each role. A session is its person's name.
-type people struct{ claimed bool }
+type people struct {
+	claimed bool
+	did     func(what, by string)
+	from    []sale.Origin
+}
 
 func (p *people) Claimed(context.Context) (bool, error) { return p.claimed, nil }
 
-func (p *people) Claim(_ context.Context, code, name string, _ secret.Text, _ string) (string, error) {
+func (p *people) Claim(_ context.Context, code, name string, _ secret.Text, _ sale.Origin) (string, error) {
 	if code != "RIGHT-CODE" {
 		return "", &admin.Refusal{Code: "wrong", Message: "That is not the code.", Remedy: "Read it again."}
 	}
@@ -315,7 +337,8 @@ func (p *people) Claim(_ context.Context, code, name string, _ secret.Text, _ st
 	return "owner", nil
 }
 
-func (p *people) Login(_ context.Context, name string, password secret.Text, _ string) (string, error) {
+func (p *people) Login(_ context.Context, name string, password secret.Text, from sale.Origin) (string, error) {
+	p.from = append(p.from, from)
 	if string(password.Reveal()) != "right password" {
 		return "", &admin.Refusal{Code: admin.CodeTooMany, Message: "The name or the password is wrong.", Remedy: "Wait ten seconds."}
 	}
@@ -332,6 +355,26 @@ func (p *people) Who(_ context.Context, session string) (admin.Person, error) {
 
 func (p *people) Logout(context.Context, string) error { return nil }
 
+func (p *people) Own(_ context.Context, session string) ([]admin.Session, error) {
+	one := admin.Session{ID: "AAAAAAAA", Name: "anna-" + session, Role: sale.Role(session), CreatedAt: moment, LastSeen: moment, Address: "10.0.0.1", Browser: "Firefox", System: "Linux", Current: true}
+	other := one
+	other.ID, other.Browser, other.System, other.Current = "BBBBBBBB", "", "", false
+	return []admin.Session{one, other}, nil
+}
+
+func (p *people) EndOwn(_ context.Context, session, id string) error {
+	if id != "BBBBBBBB" {
+		return &admin.Refusal{Code: "not_found", Message: "there is no session of that id"}
+	}
+	p.did("ended "+id, "person:anna-"+session)
+	return nil
+}
+
+func (p *people) LogoutEverywhere(_ context.Context, session string) error {
+	p.did("logged out everywhere", "person:anna-"+session)
+	return nil
+}
+
 type browser struct {
 	t       *testing.T
 	site    *Site
@@ -347,7 +390,8 @@ var parsed = sync.OnceValues(func() (map[lang]views, error) {
 })
 
 func newBrowser(t *testing.T, session string) *browser {
-	b := &browser{t: t, backend: &memory{}, door: &people{claimed: true}, session: session, lang: "en"}
+	b := &browser{t: t, backend: &memory{}, session: session, lang: "en"}
+	b.door = &people{claimed: true, did: b.backend.did}
 	var err error
 	b.site, err = newSite(Options{Backend: b.backend, Door: b.door, Log: slog.New(slog.DiscardHandler), Version: "v1", Now: func() time.Time { return moment.Add(time.Hour) },
 		CA: func() []byte { return []byte("-----BEGIN") }, Changed: func(ctx context.Context) error { return errors.New("ended") }}, parsed)
@@ -403,40 +447,47 @@ func paths(pattern string) (method string, all []string) {
 
 // everything is a form with which every change would be done.
 var everything = url.Values{"device_id": {"pump-02"}, "register_id": {"reg_2"}, "kind": {"pump"}, "register_key": {"ofk_reg_test_1"}, "platform_key": {"ofk_plat_1"}, "serial": {"0a1b"},
-	"decision": {"retry"}, "reason": {"why not"}, "to": {"de"}, "back": {"/"}, "name": {"anna"}, "password": {"right password"}, "code": {"x"}, "role": {"auditor"}, "days": {"7"}, "passphrase": {"correct horse battery"}, "again": {"correct horse battery"}, "set.site.name": {"Station 2"}}
+	"decision": {"retry"}, "reason": {"why not"}, "to": {"de"}, "back": {"/"}, "name": {"anna"}, "password": {"right password"}, "code": {"x"}, "role": {"auditor"}, "days": {"7"}, "passphrase": {"correct horse battery"}, "again": {"correct horse battery"}, "session": {"BBBBBBBB"}, "set.site.name": {"Station 2"}}
+
+// lesser are the roles that may not do what asks for one; doers has the least that may.
+var (
+	lesser = map[need][]string{reader: nil, worker: {"auditor"}, owner: {"auditor", "technician"}}
+	doers  = map[need]string{reader: "auditor", worker: "technician", owner: "owner"}
+)
 
 // Nothing is changed by somebody who has not logged in, whom another page has sent,
-// or whose role is a lesser one; all of it is by a technician.
+// or whose role is a lesser one; all of it is by the least role that may. The
+// patterns are those of the router: a new one is tried without anybody naming it.
 func TestEveryChangeAsksWhoAndWhereFrom(t *testing.T) {
 	outside := map[string]bool{"/login": true, "/logout": true, "/claim": true, "/language": true}
 	for pattern, rt := range newBrowser(t, "").site.routes() {
 		method, all := paths(pattern)
-		if method != http.MethodPost {
+		if method == http.MethodGet || pattern == "/" {
 			continue
 		}
-		doer := "technician"
-		if rt.need == owner {
-			doer = "owner"
+		if method != http.MethodPost || len(all) == 0 {
+			t.Errorf("%s: this test cannot try it", pattern)
 		}
 		for _, path := range all {
-			for _, row := range []struct {
+			type try struct {
 				who, name string
 				headers   []string
 				status    int
-			}{
+			}
+			rows := []try{
 				{"", "without a session", nil, http.StatusSeeOther},
 				{"nobody", "with a session that is over", nil, http.StatusSeeOther},
-				{"auditor", "as auditor", nil, http.StatusForbidden},
 				{"owner", "from another site", []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
 				{"owner", "from a neighbour", []string{"Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
 				{"owner", "with another origin", []string{"Origin", "https://evil.example"}, http.StatusForbidden},
 				{"owner", "with no origin", []string{"Origin", "null"}, http.StatusForbidden},
-			} {
+			}
+			for _, role := range lesser[rt.need] {
+				rows = append(rows, try{role, "as " + role, nil, http.StatusForbidden})
+			}
+			for _, row := range rows {
 				if outside[path] && len(row.headers) == 0 {
 					continue
-				}
-				if row.who == "auditor" && rt.need == owner {
-					row.who = "technician"
 				}
 				b := newBrowser(t, row.who)
 				w := b.ask(method, path, everything, row.headers...)
@@ -447,6 +498,7 @@ func TestEveryChangeAsksWhoAndWhereFrom(t *testing.T) {
 			if outside[path] || strings.HasSuffix(path, "/check") || path == "/commissioning/begin" || path == "/doctor" { // they change nothing of the gateway
 				continue
 			}
+			doer := doers[rt.need]
 			b := newBrowser(t, doer)
 			if w := b.ask(method, path, everything, "Origin", "http://example.com"); w.Code >= 400 || len(b.backend.changes) != 1 || !strings.HasSuffix(b.backend.changes[0], " by person:anna-"+doer) {
 				t.Errorf("%s as %s: %d, changed %v", path, doer, w.Code, b.backend.changes)

@@ -10,6 +10,7 @@ import (
 
 type peopleView struct {
 	People []admin.Person
+	In     []admin.Session // who is logged in
 	Roles  []sale.Role
 	Days   []int
 	Name   string
@@ -24,6 +25,9 @@ func (s *Site) people(v *visit) error { return s.showPeople(v, peopleView{}, nil
 func (s *Site) showPeople(v *visit, in peopleView, f *admin.Refusal) error {
 	all, err := s.Backend.People(v.r.Context())
 	if err != nil {
+		return err
+	}
+	if in.In, err = s.sessions(v); err != nil {
 		return err
 	}
 	in.People, in.Roles, in.Days = all, []sale.Role{sale.RoleTechnician, sale.RoleAuditor}, pinDays

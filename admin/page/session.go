@@ -52,7 +52,7 @@ func (s *Site) login(v *visit) error {
 		return err
 	}
 	name := v.field("name")
-	session, err := s.Door.Login(v.r.Context(), name, secret.FromString(v.r.PostForm.Get("password")), v.from())
+	session, err := s.Door.Login(v.r.Context(), name, secret.FromString(v.r.PostForm.Get("password")), v.origin())
 	if err != nil {
 		return orAgain(err, func(f *admin.Refusal) error {
 			return v.show("login", view{Title: v.t("Log in"), Content: loginView{name}, Refusal: f})
@@ -94,7 +94,7 @@ func (s *Site) claim(v *visit) error {
 	if v.r.PostForm.Get("password") != v.r.PostForm.Get("again") {
 		return again(&admin.Refusal{Code: "invalid", Message: v.t("The two passwords differ."), Remedy: v.t("Type the same one twice.")})
 	}
-	session, err := s.Door.Claim(v.r.Context(), v.field("code"), name, secret.FromString(v.r.PostForm.Get("password")), v.from())
+	session, err := s.Door.Claim(v.r.Context(), v.field("code"), name, secret.FromString(v.r.PostForm.Get("password")), v.origin())
 	if err != nil {
 		return orAgain(err, again)
 	}

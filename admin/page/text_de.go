@@ -199,6 +199,9 @@ var inGerman = map[string]string{
 	"What OpenFiskal says of its keys": "Was OpenFiskal zu seinen Schlüsseln sagt",
 	"There is no key.":                 "Es gibt keinen Schlüssel.",
 
+	"Where you are logged in": "Wo Sie angemeldet sind", "Your browsers": "Ihre Browser", "this browser": "dieser Browser", "%s on %s": "%s auf %s", "a browser nobody knows": "ein unbekannter Browser",
+	"last used": "zuletzt benutzt", "from": "von", "Who is logged in": "Wer angemeldet ist", "Log out everywhere": "Überall abmelden", "One of them is not yours?": "Einer davon gehört nicht Ihnen?",
+	"Log out everywhere, and have a new password set: edgegw person password NAME, on the box.": "Melden Sie sich überall ab, und lassen Sie ein neues Passwort setzen: edgegw person password NAME, auf dem Gerät.",
 	"People": "Leute", "Who may use this page": "Wer diese Seite benutzen darf", "last login": "letzte Anmeldung", "Let somebody in": "Jemanden einlassen",
 	"A PIN is made for him and shown this once. Whatever he changes stands in the audit trail under his name.": "Für ihn wird eine PIN gemacht und nur dieses eine Mal gezeigt. Was er ändert, steht unter seinem Namen in der Prüfspur.",
 	"a to z, digits, dot and hyphen": "a bis z, Ziffern, Punkt und Bindestrich", "He may": "Er darf",

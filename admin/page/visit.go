@@ -144,13 +144,14 @@ func (v *visit) refuse(status int, f *admin.Refusal) {
 	}
 }
 
-// from is the address of the browser.
-func (v *visit) from() string {
+// origin is where the browser is, and which one it says that it is.
+func (v *visit) origin() sale.Origin {
+	browser, system := browserOf(v.r.UserAgent())
 	host, _, err := net.SplitHostPort(v.r.RemoteAddr)
 	if err != nil {
-		return v.r.RemoteAddr
+		host = v.r.RemoteAddr
 	}
-	return host
+	return sale.Origin{Address: host, Browser: browser, System: system}
 }
 
 // seeOther sends the browser on after a change, so that reloading does not repeat it.
