@@ -82,6 +82,11 @@ func idsOf(ctx context.Context, b *admin.Client, kind string) (all []suggestion)
 		for _, p := range list {
 			all = append(all, suggestion{p.Name, string(p.Role)})
 		}
+	case "session":
+		list, _ := b.Sessions(ctx)
+		for _, s := range list {
+			all = append(all, suggestion{s.ID, s.Name + ", " + browserOf(s)})
+		}
 	case "setting":
 		now, _ := b.Settings(ctx)
 		for _, s := range now.Settings {

@@ -77,6 +77,10 @@ edgegw person add anna --role owner --password-stdin`,
 	"person list":     `edgegw person list`,
 	"person remove":   `edgegw person remove tom`,
 	"person password": `edgegw person password anna`,
+	"person sessions": `edgegw person sessions
+edgegw person sessions --json`,
+	"person logout": `edgegw person logout tom
+edgegw person logout --session AB3DEF5H   # the id is in: edgegw person sessions`,
 	"settings list": `edgegw settings
 edgegw settings --json`,
 	"settings set": `edgegw settings set mqtt.tls_listen=:8884

@@ -61,6 +61,8 @@ var leakCommands = map[string][][]string{
 	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
 	"person remove":       {{"person", "remove", "nobody"}},
 	"person password":     {{"person", "password", "nobody", "--password-stdin"}},
+	"person sessions":     {{"person", "sessions"}, {"person", "sessions", "--json"}},
+	"person logout":       {{"person", "logout", "nobody"}, {"person", "logout", "--session", "AAAAAAAA"}},
 	"settings list":       {{"settings"}, {"settings", "--json"}},
 	"settings set":        {{"settings", "set", "site.name=other"}, {"settings", "set", "data_dir=/none", "--yes"}},
 	"settings reset":      {{"settings", "reset", "site.name", "--yes"}},
@@ -137,7 +139,7 @@ func (l *leakSite) ask() {
 		}
 	}
 	for _, path := range []string{"/status", "/history", "/devices", "/devices/pump-01", "/devices/kiosk-03", "/explain", "/explain?subject=kiosk-03", "/sales", "/sales?state=waiting", "/sales?amount=1..99999&document_number=2*", "/sales/kiosk-03/k1?payloads=true",
-		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/audit", "/verify", "/openapi.json"} {
+		"/quarantine?state=all", "/quarantine/1", "/keys", "/tokens", "/sessions", "/audit", "/verify", "/openapi.json"} {
 		get(socket, "http://edgegw"+admin.Prefix+path, &l.answers, 200)
 	}
 	l.unpack(func(into *bytes.Buffer) { get(socket, "http://edgegw"+admin.Prefix+"/export", into, 200) })

@@ -108,7 +108,7 @@ type commands struct {
 	Backup        backupCmd        `cmd:"" help:"Write the site's data into one file, sealed with a passphrase, while sales come in."`
 	Restore       restoreCmd       `cmd:"" help:"Put a backup back where no gateway runs. What was sent since is read back, and not sent again."`
 	Settings      settingsCmd      `cmd:"" help:"What can be configured: list it, change it on trial, go back."`
-	Person        personCmd        `cmd:"" help:"Who may use the technicians' page: add, list, remove, new password."`
+	Person        personCmd        `cmd:"" help:"Who may use the technicians' page, and who is logged in: add, list, remove, new password, log out."`
 	Sales         salesCmd         `cmd:"" help:"List sales, the newest first; look for one by time, amount or receipt."`
 	Sale          saleCmd          `cmd:"" help:"All that is known of one sale: events, attempts, answers, decisions, receipts."`
 	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`

@@ -20,6 +20,8 @@ type personCmd struct {
 	List     personListCmd     `cmd:"" help:"List everybody."`
 	Remove   personRemoveCmd   `cmd:"" help:"End somebody's access at once."`
 	Password personPasswordCmd `cmd:"" help:"Set somebody's password, also a forgotten one, and log him out everywhere."`
+	Sessions personSessionsCmd `cmd:"" help:"List who is logged in to the page, since when, and from where."`
+	Logout   personLogoutCmd   `cmd:"" help:"Log somebody out everywhere, or one browser."`
 }
 
 // passwordSource is where a password comes from: a file, a pipe, or somebody who

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +39,7 @@ import (
 //	simulated FILE           runs edgegw simulate with the credentials in it, and waits until a device is online
 //	shows WORDS              waits until that has printed them
 //	refuse N                 the stand-in refuses the end of the next N sales
+//	login NAME FILE          somebody logs in on the page, in a Firefox on Linux, with the password in the file
 //	uplink down|up           the stand-in cannot be reached, or can again
 //	rows N NAME…             stdout is a JSON array of N flat objects with these names (CONTRACT.md ruling 5)
 //	object NAME…             stdout is one JSON object with these names
@@ -58,6 +61,7 @@ func TestTranscripts(t *testing.T) {
 			"shows":     func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).shows(ts, args[0]) },
 
 			"refuse": refuseCmd,
+			"login":  loginCmd,
 			"uplink": func(ts *testscript.TestScript, _ bool, args []string) { siteOf(ts).service.SetDown(args[0] == "down") },
 			"rows":   rowsCmd,
 			"object": objectCmd,
@@ -125,6 +129,25 @@ func refuseCmd(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	siteOf(ts).service.Inject(sandbox.Fault{Step: sandbox.StepComplete, Action: sandbox.Answer, Status: 422, Times: n,
 		Body: `{"object":"error","code":"validation_error","message":"no such tax rate","param":"line_items[0]"}`})
+}
+
+func loginCmd(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := admin.Dial(filepath.Join(siteOf(ts).dir, admin.SocketName))
+	ts.Check(err)
+	defer b.Close()
+	st, err := b.Status(context.Background())
+	ts.Check(err)
+	form := url.Values{"name": {args[0]}, "password": {strings.TrimSpace(ts.ReadFile(args[1]))}}
+	r, err := http.NewRequest(http.MethodPost, st.Page[0]+"/login", strings.NewReader(form.Encode()))
+	ts.Check(err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+	answer, err := http.DefaultTransport.RoundTrip(r) // a redirect is the answer
+	ts.Check(err)
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusSeeOther || len(answer.Cookies()) != 1 {
+		ts.Fatalf("%s cannot log in: %s", args[0], answer.Status)
+	}
 }
 
 // transcriptEnv is what every command of a transcript sees.
