@@ -74,6 +74,7 @@ var opened = map[string][]sale.Scope{
 	"DELETE /api/v1/people/{name}":                 nil,
 	"PUT /api/v1/people/{name}/password":           nil,
 	"DELETE /api/v1/people/{name}/sessions":        nil,
+	"POST /api/v1/claim/reset":                     nil,
 	"GET /api/v1/sessions":                         nil,
 	"DELETE /api/v1/sessions/{session}":            nil,
 	"GET /api/v1/settings":                         nil,

@@ -53,6 +53,7 @@ import (
 //	DELETE /api/v1/people/{name}       ends his access
 //	PUT    /api/v1/people/{name}/password   {"password"}
 //	DELETE /api/v1/people/{name}/sessions   logs him out everywhere
+//	POST   /api/v1/claim/reset         ends the access of everybody; the page waits for a new owner
 //	GET    /api/v1/sessions            who is logged in to the page
 //	DELETE /api/v1/sessions/{id}       logs one browser out
 //	GET    /api/v1/settings            PUT {"set","reset"}: changes some, on trial; …/history
@@ -142,6 +143,7 @@ func (a api) routes() map[string]map[string]route {
 		"/people/{name}/password": {http.MethodPut: {a.setPassword, socketOnly, does("Gives somebody another password, and logs him out everywhere.").takes(&passwordBody{}, "password")}},
 		"/people/{name}/sessions": {http.MethodDelete: {a.endSessions, socketOnly, does("Logs somebody out everywhere.").gives(EndedSessions{})}},
 		"/sessions":               {http.MethodGet: {a.sessions, socketOnly, does("Lists who is logged in to the page, the last used first.").gives([]Session{})}},
+		"/claim/reset":            {http.MethodPost: {a.resetClaim, socketOnly, does("Takes the site from its owners: the access of everybody ends, and the code in this answer claims it anew.").gives(ResetClaim{})}},
 		"/sessions/{session}":     {http.MethodDelete: {a.endSession, socketOnly, does("Logs one browser out.")}},
 	}
 }

@@ -21,6 +21,9 @@ type PeopleKeeper interface {
 	// SetPassword gives somebody another password, and logs him out everywhere.
 	SetPassword(ctx context.Context, name string, password secret.Text, by string) error
 	SessionKeeper
+	// ResetClaim takes the site from its owners: everybody's access ends, and whoever
+	// reads the new code may claim it.
+	ResetClaim(ctx context.Context, by string) (ResetClaim, error)
 }
 
 // Person is somebody who may use the page.
@@ -71,6 +74,30 @@ const CodeSession = "session"
 type Claim struct {
 	Claimed bool   `json:"claimed"`
 	Code    string `json:"code,omitempty"` // over the socket only, and only while it is needed
+}
+
+// ResetClaim is a site that nobody owns any more.
+type ResetClaim struct {
+	Removed []string `json:"removed"`        // names of those whose access has ended
+	Code    string   `json:"code,omitempty"` // claims it; "" where no gateway runs: each start makes its own
+	Page    []string `json:"page"`           // URLs of the technicians' page
+}
+
+func (a api) resetClaim(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	reset, err := a.b.ResetClaim(r.Context(), by(r))
+	if err == nil {
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	reply(w, reset, err, secret.Text{})
+}
+
+// ResetClaim takes the site from its owners.
+func (c *Client) ResetClaim(ctx context.Context, by string) (out ResetClaim, err error) {
+	return out, c.do(ctx, http.MethodPost, "/claim/reset", nil, by, &out)
 }
 
 func (a api) people(w http.ResponseWriter, r *http.Request) {

@@ -58,6 +58,22 @@ func (m *memory) EndSessions(_ context.Context, name, by string) (EndedSessions,
 	return EndedSessions{name, 2}, nil
 }
 
+func (m *memory) ResetClaim(_ context.Context, by string) (ResetClaim, error) {
+	m.who = append(m.who, by)
+	return ResetClaim{Removed: []string{"anna"}, Code: "AAAA-BBBB-CCCC-DDDD", Page: []string{}}, m.broken
+}
+
+func TestTheClaimIsResetOverTheSocket(t *testing.T) {
+	m, path, said := serve(t)
+	reset, err := dial(t, path).ResetClaim(t.Context(), "cli:root")
+	if err != nil || reset.Code != "AAAA-BBBB-CCCC-DDDD" || !slices.Equal(reset.Removed, []string{"anna"}) || !slices.Equal(m.who, []string{"cli:root"}) {
+		t.Errorf("%+v, %v by %v", reset, err, m.who)
+	}
+	if !strings.Contains(said.String(), "Cache-Control:[no-store]") {
+		t.Error("the code may be kept by a cache")
+	}
+}
+
 func TestSessionsOverTheSocket(t *testing.T) {
 	m, path, _ := serve(t)
 	c := dial(t, path)

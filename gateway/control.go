@@ -43,7 +43,8 @@ type control struct {
 	kek       atomic.Pointer[kekState]
 	tokens    *tokens.Set
 	people    *people.Book
-	peopleAt  leap // of the clock by which they end
+	peopleAt  leap                      // of the clock by which they end
+	unclaimed atomic.Pointer[time.Time] // when the site was taken from its owners; nil: not since the start
 	authority *siteca.Authority
 	files     *siteca.Files // the operator's certificate, nil without one
 	fiscal    *fiscal.Client

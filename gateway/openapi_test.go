@@ -329,7 +329,10 @@ func (d *described) rest() {
 	d.ask(200, "DELETE", "/people/olga/sessions", "")
 	d.ask(404, "DELETE", "/people/nobody/sessions", "")
 	d.ask(204, "DELETE", "/people/tom", "")
+	d.ask(200, "POST", "/people", `{"name":"eva","role":"auditor","expires_seconds":3600}`)
 	d.ask(404, "DELETE", "/people/tom", "")
+	d.ask(200, "POST", "/claim/reset", "")
+	d.ask(409, "POST", "/claim/reset", "")
 	d.ask(204, "DELETE", "/tokens/"+made.ID, "")
 	d.ask(404, "DELETE", "/tokens/"+made.ID, "")
 }

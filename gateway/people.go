@@ -134,6 +134,7 @@ func personRefusal(err error) error {
 		{people.ErrExpired, "login", "Ask the owner for a new PIN: edgegw person add NAME"},
 		{people.ErrCode, "login", "Read it again in the gateway's log, or with edgegw status on the box. It is a new one after each start."},
 		{people.ErrClaimed, "conflict", "Log in. Who has forgotten the password has it set anew on the box: edgegw person password NAME"},
+		{people.ErrUnclaimed, "conflict", "There is nothing to reset. Claim it with the code of: edgegw claim"},
 		{people.ErrExists, "exists", "Choose another name: the audit trail tells people apart by it"},
 		{people.ErrLast, "conflict", "Add another owner first."},
 		{people.ErrSession, admin.CodeSession, "Log in."},
@@ -170,11 +171,41 @@ func (k *control) claim() admin.Claim {
 	return c
 }
 
+// ResetClaim takes the site from its owners. A site that is claimed anew is as at its
+// first start, but for all that is not people: sales, devices, keys, tokens of
+// programs, settings and the audit trail stay.
+func (k *control) ResetClaim(ctx context.Context, by string) (admin.ResetClaim, error) {
+	now := k.peopleNow(ctx)
+	removed, err := k.people.Reset(ctx, now, by)
+	if err != nil {
+		return admin.ResetClaim{}, personRefusal(err)
+	}
+	k.unclaimed.Store(&now)
+	reset := admin.ResetClaim{Removed: []string{}, Code: k.claim().Code, Page: k.pageURLs()}
+	for _, p := range removed {
+		reset.Removed = append(reset.Removed, p.Name)
+	}
+	k.log.Info("the site was taken from its owners; nobody may use the technicians' page", "by", by)
+	k.sayUnclaimed()
+	return reset, nil
+}
+
+// sayUnclaimed puts the code where whoever has the box finds it.
+func (k *control) sayUnclaimed() {
+	if c := k.claim(); !c.Claimed && k.running != nil && (k.running.page != nil || k.running.pageTLS != nil) {
+		k.log.Info("nobody owns the technicians' page yet: open it and claim it with this code", "code", c.Code)
+	}
+}
+
 // claimCondition raises that somebody else may be first.
 func (k *control) claimCondition(b *health.Board) {
 	if len(k.pageURLs()) == 0 || k.people.Claimed() {
 		return
 	}
-	b.Set(health.Condition{Code: "unclaimed", Severity: health.Notice, Since: k.since, Title: "Nobody owns the technicians' page yet: whoever reads the code in the gateway's log may claim it",
-		Remedy: "Open the page and claim it, with the code that stands in the log and in: edgegw status"})
+	since := k.since
+	if at := k.unclaimed.Load(); at != nil {
+		since = *at
+	}
+	b.Set(health.Condition{Code: "unclaimed", Severity: health.Notice, Since: since, Title: "Nobody owns the technicians' page yet: whoever reads the code in the gateway's log may claim it",
+		Remedy: "Open the page and claim it, with the code that stands in the log and in: edgegw claim"})
 }

@@ -65,9 +65,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 			}
 		}()
 	}
-	if c := g.claim(); !c.Claimed && (g.page != nil || g.pageTLS != nil) {
-		g.log.Info("nobody owns the technicians' page yet: open it and claim it with this code", "code", c.Code)
-	}
+	g.sayUnclaimed()
 	g.log.Info("the gateway runs", "site", g.config.Site.Name, "mqtt", g.MQTTURL(), "openfiskal", g.config.OpenFiskal.BaseURL, "version", g.options.Version)
 	var cause error
 	select {

@@ -29,6 +29,7 @@ type Rows interface {
 	Logins(ctx context.Context) ([]sale.Session, error)
 	AddPerson(ctx context.Context, p sale.Person, by string) error
 	RemovePerson(ctx context.Context, name string, at time.Time, by string) error
+	RemoveEverybody(ctx context.Context, at time.Time, by string) error
 	SetPersonHash(ctx context.Context, name string, hash []byte, expires, at time.Time, by string) error
 	AddSession(ctx context.Context, s sale.Session) error
 	SessionSeen(ctx context.Context, hash []byte, at time.Time) error
@@ -44,6 +45,7 @@ var (
 	ErrWrong     = errors.New("the name or the password is wrong")
 	ErrExpired   = errors.New("the time of this person is over")
 	ErrCode      = errors.New("that is not the code of this gateway")
+	ErrUnclaimed = errors.New("nobody owns this site")
 	ErrClaimed   = errors.New("the site has an owner already")
 	ErrExists    = errors.New("there is somebody of that name already")
 	ErrLast      = errors.New("a site cannot lose its last owner")
@@ -82,7 +84,7 @@ type Book struct {
 	rows  Rows
 	slow  slow
 	guess *guesses
-	code  string // claims the site, as long as it has no owner
+	code  string // claims the site, as long as it has no owner; mu guards it, once the book is shared
 
 	changing sync.Mutex // one change at a time: two must not each leave the other as the last owner
 	mu       sync.Mutex
@@ -131,6 +133,12 @@ func (b *Book) Code() string {
 	if b.Claimed() {
 		return ""
 	}
+	return b.rightCode()
+}
+
+func (b *Book) rightCode() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.code
 }
 
@@ -247,13 +255,29 @@ func (b *Book) Claim(ctx context.Context, code, name string, password secret.Tex
 		return "", err
 	}
 	defer over()
-	if subtle.ConstantTimeCompare([]byte(plain(code)), []byte(plain(b.code))) != 1 {
+	if subtle.ConstantTimeCompare([]byte(plain(code)), []byte(plain(b.rightCode()))) != 1 {
 		return "", b.inVain(ctx, from.Address, now, ErrCode)
 	}
 	if _, err := b.add(ctx, sale.Person{Name: name, Role: sale.RoleOwner, CreatedAt: now}, password, "claim"); err != nil {
 		return "", err
 	}
 	return b.begin(ctx, name, now, from)
+}
+
+// Reset takes the site from its owners, for whoever is on the box: everybody's access
+// ends, because nobody knows whom they have let in, and a new code claims the site. It
+// gives those who were removed.
+func (b *Book) Reset(ctx context.Context, now time.Time, by string) ([]sale.Person, error) {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if !b.Claimed() {
+		return nil, ErrUnclaimed
+	}
+	before := b.List()
+	b.mu.Lock()
+	b.code = newCode() // before the commit: whoever has read the old one in a log gets nothing by it
+	b.mu.Unlock()
+	return before, b.settle(ctx, b.rows.RemoveEverybody(ctx, now, by))
 }
 
 // Login lets somebody in. Whatever is wrong, the answer and the work are the same.

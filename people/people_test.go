@@ -66,6 +66,12 @@ func (r *rows) RemovePerson(_ context.Context, name string, _ time.Time, by stri
 	return r.say("removed %s by %s", name, by)
 }
 
+func (r *rows) RemoveEverybody(_ context.Context, _ time.Time, by string) error {
+	clear(r.people)
+	clear(r.sessions)
+	return r.say("everybody removed by %s", by)
+}
+
 func (r *rows) SetPersonHash(_ context.Context, name string, hash []byte, expires, _ time.Time, by string) error {
 	p := r.people[name]
 	p.Hash, p.ExpiresAt = hash, expires
@@ -185,6 +191,52 @@ func TestASiteIsClaimedOnce(t *testing.T) {
 	}
 	if again, err := Open(t.Context(), r); err != nil || !again.Claimed() {
 		t.Errorf("after a restart: claimed %t, %v", again.Claimed(), err)
+	}
+}
+
+// A reset puts out everybody, and the code that claimed the site claims it no more.
+func TestAResetTakesTheSiteFromEverybody(t *testing.T) {
+	b, r := open(t)
+	old := b.Code()
+	if _, err := b.Reset(t.Context(), t0, "cli:root"); !errors.Is(err, ErrUnclaimed) {
+		t.Errorf("a site that nobody owns: %v", err)
+	}
+	first, err := b.Claim(t.Context(), old, "anna", text(good), t0, from("10.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := b.Add(t.Context(), sale.Person{Name: "tom", Role: sale.RoleTechnician, ExpiresAt: t0.Add(time.Hour)}, secret.Text{}, "person:anna")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := b.Login(t.Context(), "tom", text(pin), t0, from("10.0.0.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proved, _ := b.person("anna")
+	removed, err := b.Reset(t.Context(), t0, "cli:root")
+	if err != nil || len(removed) != 2 || removed[0].Name != "anna" || removed[1].Hash != nil {
+		t.Errorf("removed %+v, %v", removed, err)
+	}
+	for _, s := range []string{first, second} {
+		if _, err := b.Who(t.Context(), s, t0); !errors.Is(err, ErrSession) {
+			t.Errorf("somebody is in still: %v", err)
+		}
+	}
+	if _, err := b.Login(t.Context(), "tom", text(pin), t0, from("10.0.0.2")); !errors.Is(err, ErrWrong) {
+		t.Errorf("his PIN opens the page: %v", err)
+	}
+	if _, err := b.enter(t.Context(), proved, t0, from("10.0.0.1")); !errors.Is(err, ErrWrong) {
+		t.Errorf("a login that was under way: %v", err)
+	}
+	if b.Claimed() || b.Code() == "" || b.Code() == old || r.said("everybody removed by cli:root") != 1 {
+		t.Errorf("claimed %t, code %q, before %q: %v", b.Claimed(), b.Code(), old, r.lines)
+	}
+	if _, err := b.Claim(t.Context(), old, "eve", text(good), t0, from("10.0.0.3")); !errors.Is(err, ErrCode) {
+		t.Errorf("the old code claims the site: %v", err)
+	}
+	if _, err := b.Claim(t.Context(), b.Code(), "anna", text(good), t0, from("10.0.0.1")); err != nil {
+		t.Errorf("the new one does not: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"time"
 
@@ -69,6 +70,35 @@ func (db *DB) RemovePerson(ctx context.Context, name string, at time.Time, by st
 	})
 	if err != nil {
 		return fmt.Errorf("remove person %s: %w", name, err)
+	}
+	return nil
+}
+
+// RemoveEverybody ends everybody's access in one commit, with a line for each of
+// them and one for the whole.
+func (db *DB) RemoveEverybody(ctx context.Context, at time.Time, by string) error {
+	err := db.change(ctx, func(t *tx) error {
+		var names, roles []string
+		if err := t.query(`SELECT name, role FROM person ORDER BY name`, func(row []driver.Value) error {
+			names, roles = append(names, row[0].(string)), append(roles, row[1].(string))
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, all := range []string{`DELETE FROM session`, `DELETE FROM person`} {
+			if _, err := t.exec(all); err != nil {
+				return err
+			}
+		}
+		for i, name := range names {
+			if err := t.audit(millis(at), by, "person removed", name, roles[i]+", with the claim"); err != nil {
+				return err
+			}
+		}
+		return t.audit(millis(at), by, "claim reset", "", fmt.Sprintf("people removed: %d", len(names)))
+	})
+	if err != nil {
+		return fmt.Errorf("remove everybody: %w", err)
 	}
 	return nil
 }

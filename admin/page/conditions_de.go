@@ -73,7 +73,7 @@ var conditionsInGerman = map[string][2]string{
 	"settings_undone":      {"Eine Änderung der Einstellungen wurde zurückgenommen", "Es gelten die vorigen Einstellungen. Was es war und warum, steht unter „Einstellungen“."},
 	"settings_damaged":     {"Die Einstellungen, die auf diesem Gerät geändert wurden, sind nicht zu gebrauchen und gelten nicht", "Der Grund steht unter „Einstellungen“. Ändern Sie noch einmal, was nötig ist, und entfernen Sie dann die beiseitegelegte Datei."},
 	"kek_self_made":        {"Der Schlüssel-Schlüssel liegt neben dem, was er schützt", "Geben Sie einen in vault.kek oder vault.kek_file, der anderswo aufbewahrt wird."},
-	"unclaimed":            {"Diese Seite gehört noch niemandem: Wer den Code im Protokoll des Gateways liest, kann sie übernehmen", "Öffnen Sie die Seite und übernehmen Sie sie. Adresse und Code zeigt: edgegw status"},
+	"unclaimed":            {"Diese Seite gehört noch niemandem: Wer den Code im Protokoll des Gateways liest, kann sie übernehmen", "Öffnen Sie die Seite und übernehmen Sie sie. Adresse und Code zeigt: edgegw claim"},
 	"token_expiring":       {"Das Token eines Programms läuft ab", "Machen Sie ein neues: edgegw token add NAME --scope SCOPE"},
 	"login_failures":       {"Viele vergebliche Anmeldungen", "Finden Sie das Gerät an dieser Adresse. Ist es Ihres, machen Sie ein neues Passwort."},
 	"mqtt_plain":           {"Geräte dürfen sich ohne TLS verbinden", "Leeren Sie mqtt.plain_listen, sobald alle Geräte TLS können."},
