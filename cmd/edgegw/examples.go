@@ -72,6 +72,9 @@ edgegw import bundle.age`,
 edgegw token add prometheus --scope metrics`,
 	"token list":   `edgegw token list`,
 	"token remove": `edgegw token remove AB3DEF5H   # the id is in: edgegw token list`,
+	"claim": `edgegw claim
+edgegw claim --reset         # nobody knows the owner: everybody's access ends, and it is claimed anew
+edgegw claim --reset --yes   # without anybody to ask`,
 	"person add": `edgegw person add tom --role technician --expires 14d   # a PIN is printed, this once
 edgegw person add anna --role owner --password-stdin`,
 	"person list":     `edgegw person list`,

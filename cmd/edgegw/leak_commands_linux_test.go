@@ -57,6 +57,7 @@ var leakCommands = map[string][][]string{
 	"audit":               {{"audit"}, {"audit", "--json"}, {"audit", "--who", "gateway"}, {"audit", "--from", "yesterday"}},
 	"export":              {{"export", "-o", "/none/export.zip"}, {"export", "--from", "yesterday", "-o", "/none/export.zip"}},
 	"verify":              {{"verify"}, {"verify", "--json"}, {"verify", "/none.zip"}},
+	"claim":               {{"claim"}, {"claim", "--json"}, {"claim", "--reset"}},
 	"person add":          {{"person", "add", "bert", "--role", "auditor", "--password-stdin"}, {"person", "add", "Bert", "--role", "owner"}},
 	"person list":         {{"person", "list"}, {"person", "list", "--json"}},
 	"person remove":       {{"person", "remove", "nobody"}},

@@ -109,6 +109,7 @@ type commands struct {
 	Restore       restoreCmd       `cmd:"" help:"Put a backup back where no gateway runs. What was sent since is read back, and not sent again."`
 	Settings      settingsCmd      `cmd:"" help:"What can be configured: list it, change it on trial, go back."`
 	Person        personCmd        `cmd:"" help:"Who may use the technicians' page, and who is logged in: add, list, remove, new password, log out."`
+	Claim         claimCmd         `cmd:"" help:"Whether somebody owns the technicians' page, and the code that claims it; --reset takes it from its owners."`
 	Sales         salesCmd         `cmd:"" help:"List sales, the newest first; look for one by time, amount or receipt."`
 	Sale          saleCmd          `cmd:"" help:"All that is known of one sale: events, attempts, answers, decisions, receipts."`
 	Quarantine    quarantineCmd    `cmd:"" help:"What waits for a person's decision: list, show, retry, resolve, discard."`

@@ -152,7 +152,7 @@ func (a *app) changeSettings(c changing, what func(admin.Backend) (admin.Setting
 		if !c.JSON {
 			a.tellPreview(preview)
 		}
-		if agreed = c.Yes || len(preview.Changes) == 0 || a.agrees(); !agreed {
+		if agreed = c.Yes || len(preview.Changes) == 0 || a.agrees("Change it?"); !agreed {
 			a.say("Nothing was changed.")
 			return nil
 		}
@@ -189,8 +189,8 @@ func (a *app) tellPreview(p admin.SettingsPreview) {
 }
 
 // agrees asks a person at a terminal.
-func (a *app) agrees() bool {
-	fmt.Fprint(a.err, "Change it? [y/N] ")
+func (a *app) agrees(question string) bool {
+	fmt.Fprint(a.err, question+" [y/N] ")
 	answer, _ := bufio.NewReader(a.in).ReadString('\n') // no answer is none
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes"
