@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql/driver"
@@ -30,13 +31,22 @@ type surfer struct {
 
 func (s *apiSite) surf() *surfer {
 	s.t.Helper()
+	return s.surfFrom("127.0.0.1")
+}
+
+// surfFrom is a browser at another address of this machine.
+func (s *apiSite) surfFrom(address string) *surfer {
+	s.t.Helper()
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(s.authority.CAPEM())
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+		return from.DialContext(ctx, "tcp4", addr)
+	}}
 	s.t.Cleanup(tr.CloseIdleConnections)
 	_, port, err := net.SplitHostPort(s.pageTLS.Addr().String())
 	if err != nil {

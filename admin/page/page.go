@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -131,6 +132,18 @@ func (s *Site) routes() map[string]route {
 		"POST /people/logout":          {owner, s.logoutPerson},
 		"/":                            {anybody, s.notFound},
 	}
+}
+
+// Changes are the patterns of the routes that change something, for whoever tries
+// all of them.
+func Changes() (all []string) {
+	for pattern := range (&Site{}).routes() {
+		if method, _, ok := strings.Cut(pattern, " "); ok && method != http.MethodGet {
+			all = append(all, pattern)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // ServeHTTP serves one request.

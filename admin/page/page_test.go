@@ -449,6 +449,56 @@ func paths(pattern string) (method string, all []string) {
 var everything = url.Values{"device_id": {"pump-02"}, "register_id": {"reg_2"}, "kind": {"pump"}, "register_key": {"ofk_reg_test_1"}, "platform_key": {"ofk_plat_1"}, "serial": {"0a1b"},
 	"decision": {"retry"}, "reason": {"why not"}, "to": {"de"}, "back": {"/"}, "name": {"anna"}, "password": {"right password"}, "code": {"x"}, "role": {"auditor"}, "days": {"7"}, "passphrase": {"correct horse battery"}, "again": {"correct horse battery"}, "session": {"BBBBBBBB"}, "set.site.name": {"Station 2"}}
 
+// needed says who may make each change, written down a second time: who adds a route,
+// or changes whom one is for, must mean it.
+var needed = map[string]need{
+	"POST /login":    anybody,
+	"POST /logout":   anybody,
+	"POST /claim":    anybody,
+	"POST /language": anybody,
+
+	"POST /account/end":    reader,
+	"POST /account/logout": reader,
+
+	"POST /devices/new":            worker,
+	"POST /devices/{id}/{act}":     worker,
+	"POST /quarantine/{id}/decide": worker,
+	"POST /commissioning/begin":    worker,
+	"POST /support/bundle":         worker,
+	"POST /doctor":                 worker,
+
+	"POST /backup/file":      owner,
+	"POST /settings/apply":   owner,
+	"POST /settings/confirm": owner,
+	"POST /settings/undo":    owner,
+	"POST /people/add":       owner,
+	"POST /people/remove":    owner,
+	"POST /people/end":       owner,
+	"POST /people/logout":    owner,
+}
+
+// Every route that changes something has its row in the table, and is for whom it says.
+func TestEveryChangeIsForWhomItIsMeant(t *testing.T) {
+	there := map[string]bool{}
+	for pattern, rt := range newBrowser(t, "").site.routes() {
+		if strings.HasPrefix(pattern, "GET ") || pattern == "/" {
+			continue
+		}
+		there[pattern] = true
+		if n, known := needed[pattern]; !known || n != rt.need {
+			t.Errorf("%s: in the table %t, for %d, is for %d", pattern, known, n, rt.need)
+		}
+	}
+	for pattern := range needed {
+		if !there[pattern] {
+			t.Errorf("there is no %s", pattern)
+		}
+	}
+	if exported := Changes(); len(exported) != len(needed) || slices.ContainsFunc(exported, func(p string) bool { return !there[p] }) {
+		t.Errorf("others are told of %v", exported)
+	}
+}
+
 // lesser are the roles that may not do what asks for one; doers has the least that may.
 var (
 	lesser = map[need][]string{reader: nil, worker: {"auditor"}, owner: {"auditor", "technician"}}
@@ -460,11 +510,12 @@ var (
 // patterns are those of the router: a new one is tried without anybody naming it.
 func TestEveryChangeAsksWhoAndWhereFrom(t *testing.T) {
 	outside := map[string]bool{"/login": true, "/logout": true, "/claim": true, "/language": true}
-	for pattern, rt := range newBrowser(t, "").site.routes() {
+	for pattern := range newBrowser(t, "").site.routes() {
 		method, all := paths(pattern)
 		if method == http.MethodGet || pattern == "/" {
 			continue
 		}
+		need := needed[pattern]
 		if method != http.MethodPost || len(all) == 0 {
 			t.Errorf("%s: this test cannot try it", pattern)
 		}
@@ -482,7 +533,7 @@ func TestEveryChangeAsksWhoAndWhereFrom(t *testing.T) {
 				{"owner", "with another origin", []string{"Origin", "https://evil.example"}, http.StatusForbidden},
 				{"owner", "with no origin", []string{"Origin", "null"}, http.StatusForbidden},
 			}
-			for _, role := range lesser[rt.need] {
+			for _, role := range lesser[need] {
 				rows = append(rows, try{role, "as " + role, nil, http.StatusForbidden})
 			}
 			for _, row := range rows {
@@ -498,7 +549,7 @@ func TestEveryChangeAsksWhoAndWhereFrom(t *testing.T) {
 			if outside[path] || strings.HasSuffix(path, "/check") || path == "/commissioning/begin" || path == "/doctor" { // they change nothing of the gateway
 				continue
 			}
-			doer := doers[rt.need]
+			doer := doers[need]
 			b := newBrowser(t, doer)
 			if w := b.ask(method, path, everything, "Origin", "http://example.com"); w.Code >= 400 || len(b.backend.changes) != 1 || !strings.HasSuffix(b.backend.changes[0], " by person:anna-"+doer) {
 				t.Errorf("%s as %s: %d, changed %v", path, doer, w.Code, b.backend.changes)
