@@ -401,52 +401,105 @@ func leaves(t *testing.T) map[string]*kong.Node {
 
 var (
 	transcriptLine = regexp.MustCompile(`^(?:(exits) [123] |(upto) (?:'[^']*'|\S+) )?edgegw (.*)$`)
-	withJSON       = regexp.MustCompile(`(^| )--json( |$)`)
+	asJSONFlag     = regexp.MustCompile(`(^| )--json( |$)`)
+	helpFlag       = regexp.MustCompile(`(^| )--help( |$)`)
+	judgesWords    = regexp.MustCompile(`^(! )?(stdout|stderr|exists) `)
+	judgesJSON     = regexp.MustCompile(`^(rows|object) `)
 )
 
-// Every command has a transcript: of how it is used, of its JSON, which is judged
-// in the next line, and of what it says when it is used wrongly.
+// shown is what transcripts have of a command: that it does what it is for, its JSON,
+// and what it says when it is used wrongly, with its exit code. Each counts only where
+// the next line judges what came.
+type shown struct{ done, asJSON, wrong bool }
+
+// elsewhere are commands of which a transcript shows a part by other means.
+var elsewhere = map[string]struct {
+	shown
+	why string
+}{
+	"run": {shown{done: true}, "it ends with a signal only: the word gateway starts it and waits until it answers, and stop demands that it ends with exit code 0"},
+}
+
+// transcribed adds what a transcript shows.
+func transcribed(text string, all map[string]*kong.Node, got map[string]shown) {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines[:len(lines)-1] {
+		m := transcriptLine.FindStringSubmatch(line)
+		if m == nil || helpFlag.MatchString(m[3]) {
+			continue
+		}
+		words := strings.Fields(m[3])
+		name := words[0]
+		if all[name] == nil && len(words) > 1 {
+			name += " " + words[1]
+		}
+		s, next := got[name], lines[i+1]
+		switch {
+		case m[1] != "":
+			s.wrong = s.wrong || judgesWords.MatchString(next)
+		case asJSONFlag.MatchString(m[3]):
+			s.asJSON = s.asJSON || judgesJSON.MatchString(next)
+		default:
+			s.done = s.done || judgesWords.MatchString(next)
+		}
+		got[name] = s
+	}
+}
+
+// Every command has a transcript of how it is used, of its JSON, and of an error with
+// its exit code.
 func TestEveryCommandHasATranscript(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
-	used, failed, asJSON := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	all := leaves(t)
+	all, got := leaves(t), map[string]shown{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := strings.Split(string(text), "\n")
-		for i, line := range lines {
-			m := transcriptLine.FindStringSubmatch(line)
-			if strings.HasPrefix(line, "gateway") {
-				used["run"] = true
-			}
-			if m == nil {
-				continue
-			}
-			words := strings.Fields(m[3])
-			name := words[0]
-			if all[name] == nil && len(words) > 1 {
-				name += " " + words[1]
-			}
-			switch {
-			case m[1] != "":
-				failed[name] = true
-			case withJSON.MatchString(m[3]):
-				next, _, _ := strings.Cut(lines[i+1], " ")
-				asJSON[name] = asJSON[name] || next == "rows" || next == "object"
-			default:
-				used[name] = true
+		transcribed(string(text), all, got)
+	}
+	for name, leaf := range all {
+		s, e := got[name], elsewhere[name]
+		if e.done && s.done || e.asJSON && s.asJSON || e.wrong && s.wrong {
+			t.Errorf("edgegw %s: a transcript shows it; take it out of elsewhere", name)
+		}
+		takesJSON := slices.ContainsFunc(leaf.Flags, func(f *kong.Flag) bool { return f.Name == "json" })
+		for what, missing := range map[string]bool{"how it is used": !s.done && !e.done, "its --json": takesJSON && !s.asJSON && !e.asJSON, "an error with its exit code": !s.wrong && !e.wrong} {
+			if missing {
+				t.Errorf("edgegw %s: no transcript shows and judges %s: write one in testdata/script", name, what)
 			}
 		}
 	}
-	for name, leaf := range all {
-		takesJSON := slices.ContainsFunc(leaf.Flags, func(f *kong.Flag) bool { return f.Name == "json" })
-		if !used[name] || !failed[name] || takesJSON && !asJSON[name] {
-			t.Errorf("edgegw %s: used in a transcript %v, wrongly %v, its --json judged %v: write one in testdata/script", name, used[name], failed[name], !takesJSON || asJSON[name])
+	for name, e := range elsewhere {
+		if all[name] == nil || e.why == "" {
+			t.Errorf("edgegw %s is no command, or nobody says why a transcript cannot show it", name)
+		}
+	}
+}
+
+// The test before finds what is missing: a command of which nothing is judged counts
+// for nothing.
+func TestATranscriptCountsOnlyWhatItJudges(t *testing.T) {
+	all := leaves(t)
+	for text, want := range map[string]shown{
+		"edgegw device list\nstdout .\n":                {done: true},
+		"edgegw device list\nedgegw status\n":           {},
+		"edgegw device list --help\nstdout .\n":         {},
+		"edgegw device list --json\nrows 0\n":           {asJSON: true},
+		"edgegw device list --json\nstdout .\n":         {},
+		"exits 1 edgegw device list\nstderr .\n":        {wrong: true},
+		"exits 1 edgegw device list\n\n":                {},
+		"exits 1 edgegw device list --json\nstderr .\n": {wrong: true},
+		"exits 0 edgegw device list\nstdout .\n":        {},
+		"# edgegw device list\nstdout .\n":              {},
+		"upto 'a b' edgegw device list\nexists x\n":     {done: true},
+	} {
+		got := map[string]shown{}
+		if transcribed(text, all, got); got["device list"] != want {
+			t.Errorf("%q: %+v, want %+v", text, got["device list"], want)
 		}
 	}
 }
