@@ -199,7 +199,7 @@ func TestBrowser(t *testing.T) {
 	}
 	c.looks("overview")
 	c.anOutage(b, service)
-	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/more"} {
+	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/account", "/more"} {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
