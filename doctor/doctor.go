@@ -9,6 +9,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"edgegw/wording"
 )
 
 // State is how a check ended.
@@ -29,6 +31,12 @@ type Check struct {
 	State State  `json:"state"`
 	Found string `json:"found"`         // a fact, in one sentence
 	Fix   string `json:"fix,omitempty"` // what to do, as a sentence that may end in a command; empty where all is well
+
+	// What the two are made of, for whoever says it in another language: a fix of the
+	// catalogue, and in Fill what its places hold, by name.
+	FoundWords wording.Sentence `json:"-"`
+	FixOf      string           `json:"-"`
+	Fill       []string         `json:"-"`
 }
 
 // Examine judges all facts: every check of the catalogue once, those that failed
@@ -50,7 +58,7 @@ func Examine(f Facts) []Check {
 	for _, e := range Catalogue {
 		c, ok := found[e.Check]
 		if !ok { // nobody may take silence for health
-			c = Check{Check: e.Check, State: Failed, Found: "This could not be looked at.", Fix: reportIt}
+			c = Check{Check: e.Check, State: Failed, Found: "This could not be looked at.", Fix: reportIt, FoundWords: wording.Of("This could not be looked at"), FixOf: reportIt}
 		}
 		c.Title = e.Title
 		all = append(all, c)
@@ -68,26 +76,31 @@ func NeedsSomebody(all []Check) bool {
 
 type report struct{ found map[string]Check }
 
-func (r *report) ok(check, found string)   { r.put(check, OK, found, "") }
-func (r *report) skip(check, found string) { r.put(check, Skipped, found, "") }
-func (r *report) skipAll(found string, checks ...string) {
+func (r *report) ok(check, found string, values ...any) {
+	r.put(check, OK, wording.Of(found, values...), "")
+}
+func (r *report) well(check string, found wording.Sentence) { r.put(check, OK, found, "") }
+func (r *report) skip(check, found string, values ...any) {
+	r.put(check, Skipped, wording.Of(found, values...), "")
+}
+func (r *report) skipAll(found wording.Sentence, checks ...string) {
 	for _, c := range checks {
-		r.skip(c, found)
+		r.put(c, Skipped, found, "")
 	}
 }
-func (r *report) notice(check, found, fix string, fill ...string) {
-	r.put(check, Notice, found, with(fix, fill...))
+func (r *report) notice(check string, found wording.Sentence, fix string, fill ...string) {
+	r.put(check, Notice, found, fix, fill...)
 }
-func (r *report) failed(check, found, fix string, fill ...string) {
-	r.put(check, Failed, found, with(fix, fill...))
-}
-
-func (r *report) put(check string, s State, found, fix string) {
-	r.found[check] = Check{Check: check, State: s, Found: strings.TrimRight(found, ". ") + ".", Fix: fix}
+func (r *report) failed(check string, found wording.Sentence, fix string, fill ...string) {
+	r.put(check, Failed, found, fix, fill...)
 }
 
-// with puts values into the places of a fix: {path} …
-func with(fix string, fill ...string) string {
+func (r *report) put(check string, s State, found wording.Sentence, fix string, fill ...string) {
+	r.found[check] = Check{Check: check, State: s, Found: strings.TrimRight(found.String(), ". ") + ".", Fix: With(fix, fill...), FoundWords: found, FixOf: fix, Fill: fill}
+}
+
+// With puts values into the places of a fix: {path} …
+func With(fix string, fill ...string) string {
 	for i := 0; i+1 < len(fill); i += 2 {
 		fix = strings.ReplaceAll(fix, "{"+fill[i]+"}", fill[i+1])
 	}

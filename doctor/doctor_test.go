@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"edgegw/wording"
 )
 
 var update = flag.Bool("update", false, "write the table of docs/doctor.md anew")
@@ -65,7 +67,7 @@ func TestWhatIsWrongIsNamedAlone(t *testing.T) {
 		{"another name", "uplink_tls", Failed, "openfiskal.base_url", func(f *Facts) { f.Uplink.TLS = TLSOtherName }},
 		{"no TLS at all", "uplink_tls", Failed, "openssl s_client", func(f *Facts) { f.Uplink.TLS = TLSOther }},
 		{"their certificate ends", "uplink_certificate", Notice, "renew", func(f *Facts) { f.Uplink.CertEnd = now.Add(day) }},
-		{"a live key at a sandbox", "key_host", Failed, "openfiskal.base_url", func(f *Facts) { f.Registers[0].HostLine = "this is a live key" }},
+		{"a live key at a sandbox", "key_host", Failed, "openfiskal.base_url", func(f *Facts) { f.Registers[0].HostLine = wording.Of("this is a live key") }},
 		{"no key", "register_keys", Failed, "edgegw key set reg_1", func(f *Facts) { f.Registers[0].Key = "missing" }},
 		{"a refused key", "register_keys", Failed, "new register key", func(f *Facts) { f.Registers[0].Key = "refused" }},
 		{"a key nobody asked about", "register_keys", Notice, "edgegw key check reg_1", func(f *Facts) { f.Registers[0].Key = "unverified" }},

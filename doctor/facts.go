@@ -1,6 +1,10 @@
 package doctor
 
-import "time"
+import (
+	"time"
+
+	"edgegw/wording"
+)
 
 // Facts are what was found. A nil part could not be looked at; Closed says why,
 // where that is because the data could not be opened.
@@ -63,6 +67,7 @@ type Database struct {
 type Clock struct {
 	Wall         time.Time
 	Problem      string // what is wrong with it
+	Code         string // of the condition that says so
 	Synchronised bool
 	Source       string
 }
@@ -101,9 +106,9 @@ const (
 
 // Register is the key of one register.
 type Register struct {
-	Name     string // for edgegw key set
-	Key      string // active, unverified, pending, refused or missing
-	HostLine string // why the key does not go to this host
+	Name     string           // for edgegw key set
+	Key      string           // active, unverified, pending, refused or missing
+	HostLine wording.Sentence // why the key does not go to this host
 }
 
 // KEK is the key-encryption key.
@@ -165,6 +170,8 @@ type Use struct{ Used, Limit int64 }
 
 // Condition is one of edgegw status.
 type Condition struct{ Code, Title string }
+
+func (c Condition) String() string { return c.Title }
 
 // Config is where the configuration came from.
 type Config struct {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"edgegw/wording"
 )
 
 const (
@@ -22,25 +24,25 @@ const (
 func (f Facts) data(r *report) {
 	d := f.Data
 	if d.Volatile != "" {
-		r.failed("data_persistent", fmt.Sprintf("%s lies on %s, where a restart loses it", d.Dir, d.Volatile), persist)
+		r.failed("data_persistent", wording.Of("%s lies on %s, where a restart loses it", d.Dir, d.Volatile), persist)
 	} else {
-		r.ok("data_persistent", d.Dir+" lies on storage that is not known to forget")
+		r.ok("data_persistent", "%s lies on storage that is not known to forget", d.Dir)
 	}
 	if d.WriteError != "" {
-		r.failed("data_writable", "Nothing can be written there: "+d.WriteError, makeWritable, "path", d.Dir)
+		r.failed("data_writable", wording.Of("Nothing can be written there: %s", wording.Quote(d.WriteError)), makeWritable, "path", d.Dir)
 		r.skip("data_sync", "Nothing can be written")
 	} else {
 		r.ok("data_writable", "A file was written, synced and read back")
 		if d.Sync < syncFloor {
-			r.notice("data_sync", fmt.Sprintf("A sync takes %v, faster than any disk: it may not reach one", d.Sync), lyingDisk)
+			r.notice("data_sync", wording.Of("A sync takes %v, faster than any disk: it may not reach one", d.Sync), lyingDisk)
 		} else {
-			r.ok("data_sync", fmt.Sprintf("A sync takes %v", d.Sync.Round(time.Microsecond)))
+			r.ok("data_sync", "A sync takes %v", d.Sync.Round(time.Microsecond))
 		}
 	}
 	d.space(r)
 	if len(d.Loose) > 0 {
 		l := d.Loose[0]
-		r.failed("file_modes", fmt.Sprintf("Others may use %s (mode %s)%s", l.Path, l.Mode, andMore(len(d.Loose)-1)), mendModes, "mode", l.Want, "path", l.Path)
+		r.failed("file_modes", wording.Of("Others may use %s (mode %s)%s", l.Path, l.Mode, andMore(len(d.Loose)-1)), mendModes, "mode", l.Want, "path", l.Path)
 	} else {
 		r.ok("file_modes", "Only the gateway's user can use what is secret")
 	}
@@ -49,31 +51,31 @@ func (f Facts) data(r *report) {
 func (d Data) space(r *report) {
 	s := d.Space
 	if s == nil {
-		r.skipAll("This system does not tell", "disk_space", "disk_inodes")
+		r.skipAll(wording.Of("This system does not tell"), "disk_space", "disk_inodes")
 		return
 	}
-	found := fmt.Sprintf("%d MiB of %d MiB are free", s.Free/mebibyte, s.Total/mebibyte)
+	found := wording.Of("%d MiB of %d MiB are free", s.Free/mebibyte, s.Total/mebibyte)
 	switch {
 	case s.Free < d.MinFree:
-		r.failed("disk_space", fmt.Sprintf("%s, and store.min_free_bytes is %d MiB", found, d.MinFree/mebibyte), makeRoom, "path", d.Dir)
+		r.failed("disk_space", wording.Of("%s, and store.min_free_bytes is %d MiB", found, d.MinFree/mebibyte), makeRoom, "path", d.Dir)
 	case s.Free < 2*d.MinFree:
-		r.notice("disk_space", fmt.Sprintf("%s, less than twice store.min_free_bytes", found), makeRoom, "path", d.Dir)
+		r.notice("disk_space", wording.Of("%s, less than twice store.min_free_bytes", found), makeRoom, "path", d.Dir)
 	default:
-		r.ok("disk_space", found)
+		r.well("disk_space", found)
 	}
 	switch {
 	case s.Inodes == 0:
 		r.skip("disk_inodes", "This file system does not count them")
 	case s.FreeInodes < leastInodes:
-		r.failed("disk_inodes", fmt.Sprintf("%d of %d inodes are free", s.FreeInodes, s.Inodes), makeInodes, "path", d.Dir)
+		r.failed("disk_inodes", wording.Of("%d of %d inodes are free", s.FreeInodes, s.Inodes), makeInodes, "path", d.Dir)
 	default:
-		r.ok("disk_inodes", fmt.Sprintf("%d of %d inodes are free", s.FreeInodes, s.Inodes))
+		r.ok("disk_inodes", "%d of %d inodes are free", s.FreeInodes, s.Inodes)
 	}
 }
 
 func (f Facts) database(r *report) {
 	if f.Closed != "" {
-		r.failed("database_opens", "The data cannot be opened: "+f.Closed, openData)
+		r.failed("database_opens", wording.Of("The data cannot be opened: %s", wording.Quote(f.Closed)), openData)
 	} else {
 		r.ok("database_opens", "It is open")
 	}
@@ -84,30 +86,32 @@ func (f Facts) database(r *report) {
 	}
 	switch {
 	case d.Damage != "":
-		r.failed("database_integrity", "quick_check finds: "+d.Damage, damaged)
+		r.failed("database_integrity", wording.Of("quick_check finds: %s", wording.Quote(d.Damage)), damaged)
 	case d.CutShort:
-		r.notice("database_integrity", "The check was not through after ten seconds; what it had read was whole", checkLater)
+		r.notice("database_integrity", wording.Of("The check was not through after ten seconds; what it had read was whole"), checkLater)
 	default:
 		r.ok("database_integrity", "quick_check finds nothing")
 	}
-	found := fmt.Sprintf("It takes %.1f MiB", float64(d.Log)/mebibyte)
+	found := wording.Of("It takes %.1f MiB", float64(d.Log)/mebibyte)
 	switch {
 	case d.Log > logFailed:
 		r.failed("wal_size", found, stuckLog, "path", d.Path)
 	case d.Log > logNotice:
 		r.notice("wal_size", found, stuckLog, "path", d.Path)
 	default:
-		r.ok("wal_size", found)
+		r.well("wal_size", found)
 	}
 	if d.Wrong != "" {
-		r.failed("books", d.Wrong, booksWrong)
+		r.failed("books", wording.Of("%s", Condition{"books_unbalanced", d.Wrong}), booksWrong)
 	} else {
 		r.ok("books", "accepted = confirmed + waiting + quarantined + resolved, for each register")
 	}
 }
 
 // notOpen skips what needs the data.
-func (r *report) notOpen(checks ...string) { r.skipAll("The data could not be opened", checks...) }
+func (r *report) notOpen(checks ...string) {
+	r.skipAll(wording.Of("The data could not be opened"), checks...)
+}
 
 func (f Facts) time(r *report) {
 	c := f.Clock
@@ -116,14 +120,14 @@ func (f Facts) time(r *report) {
 		return
 	}
 	if c.Problem != "" {
-		r.failed("clock", c.Problem, setClock)
+		r.failed("clock", wording.Of("%s", Condition{c.Code, c.Problem}), setClock)
 	} else {
-		r.ok("clock", "The box says "+c.Wall.UTC().Format(time.RFC3339))
+		r.ok("clock", "The box says %s", c.Wall.UTC().Format(time.RFC3339))
 	}
 	if c.Synchronised {
 		r.ok("clock_source", "The system says that a time server keeps it right")
 	} else {
-		r.notice("clock_source", "Nothing keeps the clock of this box right; the time comes from "+c.Source, noTimeSource)
+		r.notice("clock_source", wording.Of("Nothing keeps the clock of this box right; the time comes from %s", wording.Word(c.Source)), noTimeSource)
 	}
 }
 
@@ -133,38 +137,38 @@ func (f Facts) network(r *report) {
 	case u.NameHost == "":
 		r.ok("uplink_name", "An address is given; no name is needed")
 	case u.NameError != "":
-		r.failed("uplink_name", fmt.Sprintf("%s has no address: %s", u.NameHost, u.NameError), mendDNS, "host", u.NameHost, "key", u.NameKey)
-		r.skipAll(u.NameHost+" has no address", "uplink_route", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
+		r.failed("uplink_name", wording.Of("%s has no address: %s", u.NameHost, wording.Quote(u.NameError)), mendDNS, "host", u.NameHost, "key", u.NameKey)
+		r.skipAll(wording.Of("%s has no address", u.NameHost), "uplink_route", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	default:
-		r.ok("uplink_name", u.NameHost+" is "+strings.Join(u.Addresses, ", "))
+		r.ok("uplink_name", "%s is %s", u.NameHost, strings.Join(u.Addresses, ", "))
 	}
 	if u.RouteError != "" {
-		r.failed("uplink_route", "There is no way to it: "+u.RouteError, mendRoute)
-		r.skipAll("There is no way to it", "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
+		r.failed("uplink_route", wording.Of("There is no way to it: %s", wording.Quote(u.RouteError)), mendRoute)
+		r.skipAll(wording.Of("There is no way to it"), "proxy", "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	}
 	r.ok("uplink_route", "There is a route")
 	switch {
 	case u.ProxyError != "":
-		r.failed("proxy", fmt.Sprintf("The proxy %s does not help: %s", u.Proxy, u.ProxyError), mendProxy, "host", u.Host)
-		r.skipAll("The proxy does not help", "uplink_connect", "uplink_tls", "uplink_certificate")
+		r.failed("proxy", wording.Of("The proxy %s does not help: %s", u.Proxy, wording.Quote(u.ProxyError)), mendProxy, "host", u.Host)
+		r.skipAll(wording.Of("The proxy does not help"), "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	case u.ProxyUntried:
-		r.ok("proxy", "The proxy "+u.Proxy+" answers")
-		r.skipAll("What lies behind a proxy of this kind is not tried; edgegw status says whether the uplink is up", "uplink_connect", "uplink_tls", "uplink_certificate")
+		r.ok("proxy", "The proxy %s answers", u.Proxy)
+		r.skipAll(wording.Of("What lies behind a proxy of this kind is not tried; edgegw status says whether the uplink is up"), "uplink_connect", "uplink_tls", "uplink_certificate")
 		return
 	case u.Proxy != "":
-		r.ok("proxy", "The proxy "+u.Proxy+" passes connections to "+u.Host)
+		r.ok("proxy", "The proxy %s passes connections to %s", u.Proxy, u.Host)
 	default:
 		r.ok("proxy", "None is set")
 	}
 	if u.ConnectError != "" {
-		r.failed("uplink_connect", fmt.Sprintf("%s does not answer: %s", u.Address, u.ConnectError), mendPort, "address", u.Address)
-		r.skipAll("There is no connection", "uplink_tls", "uplink_certificate")
+		r.failed("uplink_connect", wording.Of("%s does not answer: %s", u.Address, wording.Quote(u.ConnectError)), mendPort, "address", u.Address)
+		r.skipAll(wording.Of("There is no connection"), "uplink_tls", "uplink_certificate")
 		return
 	}
-	r.ok("uplink_connect", u.Address+" answers")
+	r.ok("uplink_connect", "%s answers", u.Address)
 	u.secure(f.Now, r)
 }
 
@@ -174,10 +178,10 @@ func (u Uplink) secure(now time.Time, r *report) {
 		r.skip("uplink_certificate", "There is none")
 		return
 	}
-	found, fill := "The handshake with "+u.Address+" ends in: "+u.TLSError, []string{"host", u.Host, "address", u.Address}
+	found, fill := wording.Of("The handshake with %s ends in: %s", u.Address, wording.Quote(u.TLSError)), []string{"host", u.Host, "address", u.Address}
 	switch u.TLS {
 	case TLSGood:
-		r.ok("uplink_tls", "Its chain is trusted; issued by "+u.Issuer)
+		r.ok("uplink_tls", "Its chain is trusted; issued by %s", u.Issuer)
 	case TLSStranger:
 		r.failed("uplink_tls", found, mendTrust, fill...)
 	case TLSEnded:
@@ -191,9 +195,9 @@ func (u Uplink) secure(now time.Time, r *report) {
 	case u.TLS != TLSGood:
 		r.skip("uplink_certificate", "Its chain is not trusted")
 	case left < 7*day:
-		r.notice("uplink_certificate", "It ends on "+date(u.CertEnd), mendTheirEnd)
+		r.notice("uplink_certificate", wording.Of("It ends on %s", date(u.CertEnd)), mendTheirEnd)
 	default:
-		r.ok("uplink_certificate", "It ends on "+date(u.CertEnd))
+		r.ok("uplink_certificate", "It ends on %s", date(u.CertEnd))
 	}
 }
 
@@ -207,11 +211,11 @@ func (f Facts) keys(r *report) {
 	f.registerKeys(r)
 	switch k := f.KEK; {
 	case k.LooseAt != "":
-		r.failed("kek", "Others may read "+k.LooseAt, kekMode, "path", k.LooseAt)
+		r.failed("kek", wording.Of("Others may read %s", k.LooseAt), kekMode, "path", k.LooseAt)
 	case k.Problem != "":
-		r.failed("kek", "There is none that can be used: "+k.Problem, giveKEK)
+		r.failed("kek", wording.Of("There is none that can be used: %s", wording.Quote(k.Problem)), giveKEK)
 	case k.SelfMade != "":
-		r.notice("kek", "It lies beside the data that it protects: "+k.SelfMade, kekBeside, "path", k.SelfMade)
+		r.notice("kek", wording.Of("It lies beside the data that it protects: %s", k.SelfMade), kekBeside, "path", k.SelfMade)
 	default:
 		r.ok("kek", "It is kept apart from the data")
 	}
@@ -219,7 +223,7 @@ func (f Facts) keys(r *report) {
 	case f.KEK.Problem != "":
 		r.skip("keys_open", "There is no key-encryption key")
 	case len(f.Sealed) > 0:
-		r.failed("keys_open", "The key of "+some(f.Sealed)+" cannot be opened", sealedKey, "register", f.Sealed[0])
+		r.failed("keys_open", wording.Of("The key of %s cannot be opened", some(f.Sealed)), sealedKey, "register", f.Sealed[0])
 	default:
 		r.ok("keys_open", "Every stored key opens")
 	}
@@ -227,29 +231,33 @@ func (f Facts) keys(r *report) {
 
 func (f Facts) registerKeys(r *report) {
 	var wrong []string
-	why, by := "", map[string][]string{}
+	why, by := wording.Sentence{}, map[string][]string{}
 	for _, k := range f.Registers {
-		if k.HostLine != "" {
+		if !k.HostLine.Empty() {
 			wrong, why = append(wrong, k.Name), k.HostLine
 		}
 		by[k.Key] = append(by[k.Key], k.Name)
 	}
 	if len(wrong) > 0 {
-		r.failed("key_host", some(wrong)+": "+why, otherHost, "register", wrong[0])
+		r.failed("key_host", wording.Of("%s: %s", some(wrong), why), otherHost, "register", wrong[0])
 	} else {
 		r.ok("key_host", "No key is for another host")
 	}
-	for _, c := range []struct{ state, words, fix string }{{"refused", "OpenFiskal refuses the key of ", newKey}, {"missing", "There is no key of ", enterKey}} {
+	for _, c := range []struct {
+		state string
+		words wording.Sentence
+		fix   string
+	}{{"refused", wording.Of("OpenFiskal refuses the key of %s", some(by["refused"])), newKey}, {"missing", wording.Of("There is no key of %s", some(by["missing"])), enterKey}} {
 		if names := by[c.state]; len(names) > 0 {
-			r.failed("register_keys", c.words+some(names), c.fix, "register", names[0])
+			r.failed("register_keys", c.words, c.fix, "register", names[0])
 			return
 		}
 	}
 	if open := slices.Concat(by["pending"], by["unverified"]); len(open) > 0 {
-		r.notice("register_keys", "OpenFiskal has not confirmed the key of "+some(open), checkKey, "register", open[0])
+		r.notice("register_keys", wording.Of("OpenFiskal has not confirmed the key of %s", some(open)), checkKey, "register", open[0])
 		return
 	}
-	r.ok("register_keys", fmt.Sprintf("%d registers, each with a key that OpenFiskal has taken", len(f.Registers)))
+	r.ok("register_keys", "%d registers, each with a key that OpenFiskal has taken", len(f.Registers))
 }
 
 func (f Facts) sales(r *report) {
@@ -267,14 +275,14 @@ func (f Facts) sales(r *report) {
 		}
 	}
 	if len(blocked) > 0 {
-		r.failed("queues_blocked", fmt.Sprintf("%s waits for somebody: %s%s", blocked[0].Register, blocked[0].Why, andMore(len(blocked)-1)), whyBlocked, "register", blocked[0].Register)
+		r.failed("queues_blocked", wording.Of("%s waits for somebody: %s%s", blocked[0].Register, wording.Word(blocked[0].Why), andMore(len(blocked)-1)), whyBlocked, "register", blocked[0].Register)
 	} else {
 		r.ok("queues_blocked", "No queue waits for a person")
 	}
 	f.age(r, waits)
 	switch {
 	case f.Quarantined+f.Messages > 0:
-		r.failed("quarantine", fmt.Sprintf("%d sales and %d messages wait for a decision", f.Quarantined, f.Messages), decide)
+		r.failed("quarantine", wording.Of("%d sales and %d messages wait for a decision", f.Quarantined, f.Messages), decide)
 	default:
 		r.ok("quarantine", "Nothing waits for a decision")
 	}
@@ -287,14 +295,14 @@ func (f Facts) age(r *report, waits []Queue) {
 	}
 	first := slices.MinFunc(waits, func(a, b Queue) int { return a.Since.Compare(b.Since) })
 	age := f.Now.Sub(first.Since)
-	found := fmt.Sprintf("The oldest call waits for %v, of %s", age.Round(time.Second), first.Register)
+	found := wording.Of("The oldest call waits for %v, of %s", age.Round(time.Second), first.Register)
 	switch {
 	case age > waitFailed:
 		r.failed("queue_age", found, whyWaits, "register", first.Register)
 	case age > waitNotice:
 		r.notice("queue_age", found, whyWaits, "register", first.Register)
 	default:
-		r.ok("queue_age", found)
+		r.well("queue_age", found)
 	}
 }
 
@@ -302,24 +310,24 @@ func (f Facts) mqtt(r *report) {
 	l := f.Listeners
 	switch {
 	case !f.Running:
-		r.skipAll("No gateway runs", "mqtt_listener", "mqtt_publish")
+		r.skipAll(wording.Of("No gateway runs"), "mqtt_listener", "mqtt_publish")
 	case l.ConnectError != "":
-		r.failed("mqtt_listener", l.Address+": "+l.ConnectError, mendPortHere)
+		r.failed("mqtt_listener", wording.Of("%s: %s", l.Address, wording.Quote(l.ConnectError)), mendPortHere)
 		r.skip("mqtt_publish", "There is no connection")
 	case l.PublishError != "":
-		r.ok("mqtt_listener", l.Address+" answers")
-		r.failed("mqtt_publish", "There was no acknowledgement: "+l.PublishError, notStored)
+		r.ok("mqtt_listener", "%s answers", l.Address)
+		r.failed("mqtt_publish", wording.Of("There was no acknowledgement: %s", wording.Quote(l.PublishError)), notStored)
 	default:
-		r.ok("mqtt_listener", l.Address+" answers")
-		r.ok("mqtt_publish", fmt.Sprintf("It was committed and acknowledged after %v", l.Took.Round(time.Microsecond)))
+		r.ok("mqtt_listener", "%s answers", l.Address)
+		r.ok("mqtt_publish", "It was committed and acknowledged after %v", l.Took.Round(time.Microsecond))
 	}
 	if l.Plain != "" {
-		r.failed("mqtt_plain", "Other machines may connect without TLS on "+l.Plain, closePlain)
+		r.failed("mqtt_plain", wording.Of("Other machines may connect without TLS on %s", l.Plain), closePlain)
 	} else {
 		r.ok("mqtt_plain", "No device of another machine can connect without TLS")
 	}
 	if l.HTTP != "" {
-		r.notice("http_plain", "Other machines can reach "+l.HTTP+" without TLS; it serves no API there", closeHTTP)
+		r.notice("http_plain", wording.Of("Other machines can reach %s without TLS; it serves no API there", l.HTTP), closeHTTP)
 	} else {
 		r.ok("http_plain", "No other machine can reach it without TLS")
 	}
@@ -331,38 +339,38 @@ func (f Facts) certificates(r *report) {
 		r.notOpen("site_ca", "server_certificate", "client_certificates")
 		return
 	}
-	f.ends(r, "site_ca", "It", c.CA, 2*365*day, 180*day, renewCA, "path", c.Dir)
+	f.ends(r, "site_ca", wording.Of("It"), c.CA, 2*365*day, 180*day, renewCA, "path", c.Dir)
 	switch {
 	case c.Trouble != "":
 		fix := renewServer
 		if c.Operator {
 			fix = renewOperator
 		}
-		r.failed("server_certificate", "It could not be renewed: "+c.Trouble, fix, "path", c.Dir)
+		r.failed("server_certificate", wording.Of("It could not be renewed: %s", wording.Quote(c.Trouble)), fix, "path", c.Dir)
 	case c.Operator:
-		f.ends(r, "server_certificate", "The operator's", c.Server, 30*day, 14*day, renewOperator)
+		f.ends(r, "server_certificate", wording.Of("The operator's"), c.Server, 30*day, 14*day, renewOperator)
 	default:
-		r.ok("server_certificate", "It ends on "+date(c.Server)+" and is renewed by itself")
+		r.ok("server_certificate", "It ends on %s and is renewed by itself", date(c.Server))
 	}
 	if len(c.Clients) == 0 {
 		r.ok("client_certificates", "No device logs in with one")
 		return
 	}
 	first := slices.MinFunc(c.Clients, func(a, b Client) int { return a.End.Compare(b.End) })
-	f.ends(r, "client_certificates", "The first, of "+first.Device+",", first.End, 30*day, 14*day, renewClient, "device", first.Device)
+	f.ends(r, "client_certificates", wording.Of("The first, of %s,", first.Device), first.End, 30*day, 14*day, renewClient, "device", first.Device)
 }
 
-func (f Facts) ends(r *report, check, what string, end time.Time, notice, failed time.Duration, fix string, fill ...string) {
-	left, found := end.Sub(f.Now), what+" ends on "+date(end)
+func (f Facts) ends(r *report, check string, what wording.Sentence, end time.Time, notice, failed time.Duration, fix string, fill ...string) {
+	left, found := end.Sub(f.Now), wording.Of("%s ends on %s", what, date(end))
 	switch {
 	case left < 0:
-		r.failed(check, what+" ended on "+date(end), fix, fill...)
+		r.failed(check, wording.Of("%s ended on %s", what, date(end)), fix, fill...)
 	case left <= failed:
 		r.failed(check, found, fix, fill...)
 	case left <= notice:
 		r.notice(check, found, fix, fill...)
 	default:
-		r.ok(check, found)
+		r.well(check, found)
 	}
 }
 
@@ -371,14 +379,14 @@ func (f Facts) box(r *report) {
 	if m := b.Memory; m == nil || m.Limit <= 0 {
 		r.skip("memory", "This system does not tell")
 	} else {
-		found := fmt.Sprintf("%d MiB of %d MiB are in use", m.Used/mebibyte, m.Limit/mebibyte)
+		found := wording.Of("%d MiB of %d MiB are in use", m.Used/mebibyte, m.Limit/mebibyte)
 		switch {
 		case m.Used > m.Limit/100*95:
 			r.failed("memory", found, moreMemory)
 		case m.Used > m.Limit/100*80:
 			r.notice("memory", found, moreMemory)
 		default:
-			r.ok("memory", found)
+			r.well("memory", found)
 		}
 	}
 	b.files(r)
@@ -386,16 +394,16 @@ func (f Facts) box(r *report) {
 	case b.Container == "":
 		r.ok("container", "This is no container")
 	case !b.KnowsMount || b.Mounted:
-		how := "its root file system can be written"
+		how := wording.Of("its root file system can be written")
 		if b.ReadOnly {
-			how = "its root file system is read-only"
+			how = wording.Of("its root file system is read-only")
 		}
-		r.ok("container", "In a container ("+b.Container+"); "+how)
+		r.ok("container", "In a container (%s); %s", b.Container, how)
 	default:
-		r.notice("container", "In a container ("+b.Container+"), and "+f.Data.Dir+" is no mount", notAVolume, "path", f.Data.Dir)
+		r.notice("container", wording.Of("In a container (%s), and %s is no mount", b.Container, f.Data.Dir), notAVolume, "path", f.Data.Dir)
 	}
 	if b.Root {
-		r.notice("user", "It runs as root", notRoot, "path", f.Data.Dir)
+		r.notice("user", wording.Of("It runs as root"), notRoot, "path", f.Data.Dir)
 	} else {
 		r.ok("user", "It does not run as root")
 	}
@@ -409,14 +417,14 @@ func (b Box) files(r *report) {
 	}
 	want := max(leastFiles, int64(b.MostConns)+256)
 	fill := []string{"want", fmt.Sprint(want)}
-	found := fmt.Sprintf("%d of %d are in use", u.Used, u.Limit)
+	found := wording.Of("%d of %d are in use", u.Used, u.Limit)
 	switch {
 	case u.Limit < leastFiles, u.Used > u.Limit/100*80:
 		r.failed("descriptors", found, moreFiles, fill...)
 	case u.Limit < want:
-		r.notice("descriptors", fmt.Sprintf("%s, and mqtt.max_connections is %d", found, b.MostConns), moreFiles, fill...)
+		r.notice("descriptors", wording.Of("%s, and mqtt.max_connections is %d", found, b.MostConns), moreFiles, fill...)
 	default:
-		r.ok("descriptors", found)
+		r.well("descriptors", found)
 	}
 }
 
@@ -424,25 +432,25 @@ func (f Facts) site(r *report) {
 	if f.Running {
 		r.ok("gateway_running", "It runs")
 	} else {
-		r.failed("gateway_running", "No gateway runs here: no device can report a sale", startIt)
+		r.failed("gateway_running", wording.Of("No gateway runs here: no device can report a sale"), startIt)
 	}
 	switch {
 	case f.Replaced:
-		r.failed("version", "The gateway runs "+f.Version+", and its program was replaced on disk since", replaced)
+		r.failed("version", wording.Of("The gateway runs %s, and its program was replaced on disk since", f.Version), replaced)
 	case f.Asker != "" && f.Asker != f.Version:
-		r.failed("version", fmt.Sprintf("The command is %s, and the gateway is %s", f.Asker, f.Version), sameVersion, "version", f.Version)
+		r.failed("version", wording.Of("The command is %s, and the gateway is %s", f.Asker, f.Version), sameVersion, "version", f.Version)
 	default:
-		r.ok("version", f.Version)
+		r.ok("version", "%s", f.Version)
 	}
 	switch c := f.Config; {
 	case c.Loose:
-		r.failed("configuration", "Others may read "+c.File+", and it holds a password", hideConfig, "path", c.File)
+		r.failed("configuration", wording.Of("Others may read %s, and it holds a password", c.File), hideConfig, "path", c.File)
 	case c.File == "" && c.Settings == 0:
-		r.notice("configuration", "There is no file, and nothing else sets anything: all are defaults", writeConfig)
+		r.notice("configuration", wording.Of("There is no file, and nothing else sets anything: all are defaults"), writeConfig)
 	case c.File == "":
-		r.ok("configuration", fmt.Sprintf("There is no file; %d values come from the environment or from flags", c.Settings))
+		r.ok("configuration", "There is no file; %d values come from the environment or from flags", c.Settings)
 	default:
-		r.ok("configuration", fmt.Sprintf("%s is in use, and %d values are not defaults", c.File, c.Settings))
+		r.ok("configuration", "%s is in use, and %d values are not defaults", c.File, c.Settings)
 	}
 	left := slices.DeleteFunc(slices.Clone(f.Conditions), func(c Condition) bool {
 		return slices.ContainsFunc(said[c.Code], func(check string) bool { return r.found[check].State == Failed })
@@ -451,7 +459,7 @@ func (f Facts) site(r *report) {
 	case f.Closed != "":
 		r.notOpen("conditions")
 	case len(left) > 0:
-		r.failed("conditions", left[0].Title+andMore(len(left)-1), seeStatus)
+		r.failed("conditions", wording.Of("%s%s", left[0], andMore(len(left)-1)), seeStatus)
 	default:
 		r.ok("conditions", "Nothing else needs somebody")
 	}
@@ -470,19 +478,19 @@ var said = map[string][]string{
 	"uplink_down": {"uplink_name", "uplink_route", "proxy", "uplink_connect", "uplink_tls"},
 }
 
-func andMore(n int) string {
+func andMore(n int) wording.Sentence {
 	if n <= 0 {
-		return ""
+		return wording.Sentence{}
 	}
-	return fmt.Sprintf(" (and %d more)", n)
+	return wording.Of(" (and %d more)", n)
 }
 
 // some names the first few.
-func some(names []string) string {
+func some(names []string) wording.Sentence {
 	const most = 3
 	slices.Sort(names)
 	if len(names) <= most {
-		return strings.Join(names, ", ")
+		return wording.Of("%s", strings.Join(names, ", "))
 	}
-	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	return wording.Of("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

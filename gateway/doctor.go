@@ -19,6 +19,7 @@ import (
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 const (
@@ -135,7 +136,7 @@ func (k *control) clockFacts(f *doctor.Facts) {
 	k.clockCondition(b)
 	for _, c := range b.List() {
 		if c.Severity >= health.Attention {
-			f.Clock.Problem = c.Title
+			f.Clock.Problem, f.Clock.Code = c.Title, c.Code
 		}
 	}
 }
@@ -154,7 +155,7 @@ func (k *control) keyFacts(ctx context.Context, f *doctor.Facts) {
 		r.Key, _ = k.keyState(d.Register)
 		if key, err := k.ring.Credential(ctx, name); err == nil {
 			if err := fiscal.KeyFits(host, key); err != nil {
-				r.HostLine = err.Error()
+				r.HostLine = wording.From(err)
 			}
 			key.Wipe()
 		}
