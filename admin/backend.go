@@ -13,6 +13,7 @@ import (
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Backend is what a technician can do. The gateway is one, running or opened
@@ -57,6 +58,15 @@ type Refusal struct {
 	Code    string `json:"code"` // not_found, exists, invalid, key_refused, conflict, …
 	Message string `json:"message"`
 	Remedy  string `json:"remedy,omitempty"` // what to do, as a sentence or a command
+
+	// What Message and Remedy are made of, where values stand in them: the page says
+	// it in its own language. Where they are empty the two are constants.
+	Says, Do wording.Sentence `json:"-"`
+}
+
+// Refuse makes a refusal of sentences with values in them.
+func Refuse(code string, says, do wording.Sentence) *Refusal {
+	return &Refusal{Code: code, Message: says.String(), Remedy: do.String(), Says: says, Do: do}
 }
 
 func (r *Refusal) Error() string {
@@ -111,6 +121,8 @@ type Register struct {
 	NextAttempt time.Time       `json:"next_attempt,omitzero"`
 	Attempts    int             `json:"attempts"`
 	Totals
+
+	ReasonWords wording.Sentence `json:"-"` // what Reason means
 }
 
 // Device is a device as technicians see it.
@@ -164,7 +176,12 @@ type Credentials struct {
 	Notice   string        `json:"notice,omitempty"` // what the person should know, such as that the key could not be checked yet
 
 	Certificate *ClientCertificate `json:"client_certificate,omitempty"`
+
+	NoticeWords wording.Sentence `json:"-"` // what Notice is made of
 }
+
+// Note sets what the person should know.
+func (c *Credentials) Note(s wording.Sentence) { c.Notice, c.NoticeWords = s.String(), s }
 
 // SetKey gives a register a new key: the register of a device, or, where
 // DeviceID is empty, the one named.
@@ -180,7 +197,12 @@ type KeyResult struct {
 	RegisterID sale.RegisterID `json:"register_id"`
 	Key        string          `json:"key"` // active, unverified or pending
 	Notice     string          `json:"notice,omitempty"`
+
+	NoticeWords wording.Sentence `json:"-"` // what Notice is made of
 }
+
+// Note sets what the person should know.
+func (r *KeyResult) Note(s wording.Sentence) { r.Notice, r.NoticeWords = s.String(), s }
 
 // Explanation says how something is, in a sentence that ends in what to do.
 type Explanation struct {

@@ -12,6 +12,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Keys is what can be done with register keys beside entering one.
@@ -59,6 +60,8 @@ type KeyCheck struct {
 	KeyHint    string          `json:"key_hint,omitempty"`
 	Verdict    string          `json:"verdict"` // accepted, refused, no_fiscal_unit, unknown or sealed
 	Detail     string          `json:"detail,omitempty"`
+
+	Words wording.Sentence `json:"-"` // what Detail is made of
 }
 
 // KeyToRotate is a register with a key on this box, also one that no device has

@@ -2,13 +2,13 @@ package admin
 
 import (
 	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 // QuarantineFilter chooses what is or was in quarantine; zero fields choose all
@@ -52,6 +52,9 @@ type QuarantineItem struct {
 	Payload string             `json:"payload,omitempty"` // the device's event as it came
 	Request *QuarantineRequest `json:"request,omitempty"` // what was sent for it; none of a message
 	Answer  *QuarantineAnswer  `json:"answer,omitempty"`  // what OpenFiskal said; none where it said nothing
+
+	// The same as Reason and Rule, for whoever says it in another language.
+	ReasonWords, RuleWords wording.Sentence `json:"-"`
 }
 
 // QuarantineRequest is the request that was refused.
@@ -102,7 +105,7 @@ func (d Decision) Check() *Refusal {
 	case strings.TrimSpace(d.Reason) == "":
 		return invalid("the decision has no reason", "Say why, in a few words: it goes into the audit trail.")
 	case !utf8.ValidString(d.Reason) || utf8.RuneCountInString(d.Reason) > longestReason || strings.ContainsFunc(d.Reason, unprintable):
-		return invalid("the reason is not a line of 1 to "+strconv.Itoa(longestReason)+" printable characters", "Say it shorter, on one line.")
+		return Refuse("invalid", wording.Of("the reason is not a line of 1 to %d printable characters", longestReason), wording.Of("Say it shorter, on one line."))
 	case ContainsKey(d.Reason) || sale.LooksLikeKey(d.Operation):
 		return invalid("the decision holds an OpenFiskal key", "Leave it out; a key belongs into no reason and no operation.")
 	case d.Operation != "" && !sale.ValidOperation(d.Operation):

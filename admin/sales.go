@@ -12,6 +12,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Journal shows what was sold.
@@ -52,7 +53,7 @@ func (f SaleFilter) Check() *Refusal {
 	case f.RegisterID != "" && !f.RegisterID.Valid():
 		return noRegister()
 	case f.State != "" && !ValidState(f.State):
-		return invalid("there is no such state of a sale", "States are "+strings.Join(SaleStates, ", ")+".")
+		return Refuse("invalid", wording.Of("there is no such state of a sale"), wording.Of("States are %s.", strings.Join(SaleStates, ", ")))
 	case !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To):
 		return invalid("the time ends before it begins", "Give from and to the other way round.")
 	}

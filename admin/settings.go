@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // SettingsKeeper is what can be done with a site's settings. No token opens any of
@@ -83,6 +84,8 @@ func (c SettingChange) String() string { return fmt.Sprintf("%s: %q, was %q", c.
 type SettingRefused struct {
 	Key string `json:"key"`
 	Why string `json:"why"`
+
+	Words wording.Sentence `json:"-"` // what Why is made of
 }
 
 func (r SettingRefused) String() string { return strings.TrimPrefix(r.Key+": "+r.Why, ": ") }

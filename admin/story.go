@@ -11,6 +11,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // SaleStory is all that is known of one sale.
@@ -93,6 +94,8 @@ type StoryItem struct {
 	Status    int    `json:"status,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
 	Body      string `json:"body,omitempty"` // of a message what was reported, else what OpenFiskal said
+
+	ReasonWords wording.Sentence `json:"-"` // the same as Reason, for whoever says it in another language
 }
 
 // StoryDecision is what a person decided about an item.

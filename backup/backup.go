@@ -24,6 +24,7 @@ import (
 	"filippo.io/age"
 
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Format is the version of the archive's inside.
@@ -72,7 +73,7 @@ var (
 // CheckPassphrase refuses what protects nothing.
 func CheckPassphrase(p secret.Text) error {
 	if len(p.Reveal()) < LeastPassphrase {
-		return fmt.Errorf("the passphrase must be at least %d characters long: whoever has the file can try words against it", LeastPassphrase)
+		return wording.Err(nil, "the passphrase must be at least %d characters long: whoever has the file can try words against it", LeastPassphrase)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 // Rows is where devices and sealed keys are kept. Every change is durable, with
@@ -63,8 +64,8 @@ var (
 	ErrRefused    = errors.New("login refused")
 	ErrExists     = errors.New("there is one already")
 	ErrChanged    = errors.New("it is not as it was")
-	ErrNoKEK      = errors.New("there is no key-encryption key")
-	ErrKEKMissing = errors.New("the key-encryption key is missing")
-	ErrWrongKEK   = errors.New("sealed with another key-encryption key")
-	ErrSealBroken = errors.New("the sealed register key is damaged or belongs to another register")
+	ErrNoKEK      = wording.Err(nil, "there is no key-encryption key")
+	ErrKEKMissing = wording.Err(nil, "the key-encryption key is missing")
+	ErrWrongKEK   = wording.Err(nil, "sealed with another key-encryption key")
+	ErrSealBroken = wording.Err(nil, "the sealed register key is damaged or belongs to another register")
 )

@@ -12,6 +12,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // What the two kinds of keys begin with (OPENFISKAL.md, credentials).
@@ -37,30 +38,30 @@ func checkKey(key secret.Text, what, prefix string) error {
 	b := key.Reveal()
 	switch {
 	case len(b) == 0:
-		return fmt.Errorf("the %s is empty", what)
+		return wording.Err(nil, "the %s is empty", wording.Word(what))
 	case strings.HasPrefix(string(b), "\xef\xbb\xbf"):
-		return fmt.Errorf("the %s begins with a byte order mark: save the file as UTF-8 without BOM", what)
+		return wording.Err(nil, "the %s begins with a byte order mark: save the file as UTF-8 without BOM", wording.Word(what))
 	}
 	for _, c := range b {
 		switch {
 		case c == '\n' || c == '\r':
-			return fmt.Errorf("the %s contains a line end", what)
+			return wording.Err(nil, "the %s contains a line end", wording.Word(what))
 		case c == ' ' || c == '\t':
-			return fmt.Errorf("the %s contains a space", what)
+			return wording.Err(nil, "the %s contains a space", wording.Word(what))
 		case c < 0x20 || c == 0x7f:
-			return fmt.Errorf("the %s contains a control character", what)
+			return wording.Err(nil, "the %s contains a control character", wording.Word(what))
 		case c > 0x7e:
-			return fmt.Errorf("the %s contains a character that is not ASCII", what)
+			return wording.Err(nil, "the %s contains a character that is not ASCII", wording.Word(what))
 		}
 	}
 	if family := keyFamily.Find(b); !strings.HasPrefix(string(b), prefix) {
 		if family != nil {
-			return fmt.Errorf("this is a key of the kind %s, but what is needed is a %s, which begins with %s", family, what, prefix)
+			return wording.Err(nil, "this is a key of the kind %s, but what is needed is a %s, which begins with %s", family, wording.Word(what), prefix)
 		}
-		return fmt.Errorf("a %s begins with %s", what, prefix)
+		return wording.Err(nil, "a %s begins with %s", wording.Word(what), prefix)
 	}
 	if len(b) <= len(prefix) || len(b) > mostKey {
-		return fmt.Errorf("the %s must be %d to %d characters long", what, len(prefix)+1, mostKey)
+		return wording.Err(nil, "the %s must be %d to %d characters long", wording.Word(what), len(prefix)+1, mostKey)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Ring is the devices of a site and the keys of their registers. It keeps both
@@ -132,15 +133,15 @@ type NewDevice struct {
 func (n NewDevice) Check() error {
 	switch {
 	case !n.ID.Valid():
-		return fmt.Errorf("device id %q must be 1 to 63 of a-z, 0-9 and -, not begin with -, and not be %q", string(n.ID), string(sale.ReservedDevice))
+		return wording.Err(nil, "device id %q must be 1 to 63 of a-z, 0-9 and -, not begin with -, and not be %q", string(n.ID), string(sale.ReservedDevice))
 	case !n.Register.Valid():
-		return fmt.Errorf("register id %q must be 1 to 128 of A-Z, a-z, 0-9, _ and -", string(n.Register))
+		return wording.Err(nil, "register id %q must be 1 to 128 of A-Z, a-z, 0-9, _ and -", string(n.Register))
 	case sale.LooksLikeKey(string(n.Register)):
-		return errors.New("the register id looks like an API key (ofk_): a register id looks like reg_01HXYZ")
+		return wording.Err(nil, "the register id looks like an API key (ofk_): a register id looks like reg_01HXYZ")
 	case n.Kind != "" && !slices.Contains(sale.DeviceKinds, n.Kind):
-		return fmt.Errorf("kind %q must be one of %s", n.Kind, strings.Join(sale.DeviceKinds, ", "))
+		return wording.Err(nil, "kind %q must be one of %s", n.Kind, strings.Join(sale.DeviceKinds, ", "))
 	case !utf8.ValidString(n.Label) || utf8.RuneCountInString(n.Label) > 100 || strings.ContainsFunc(n.Label, unicode.IsControl):
-		return errors.New("the label must be at most 100 characters of UTF-8 without control characters")
+		return wording.Err(nil, "the label must be at most 100 characters of UTF-8 without control characters")
 	}
 	return nil
 }

@@ -2,11 +2,11 @@ package fiscal
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"strings"
 
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // credential is what a request is proved with: a register key, or a platform
@@ -28,8 +28,8 @@ func (c credential) stamp(h http.Header) {
 
 // Errors of KeyFits.
 var (
-	errLiveKey = errors.New("this is a live key, and openfiskal.base_url names a sandbox: nothing was sent")
-	errTestKey = errors.New("this is a test key, and openfiskal.base_url names the live OpenFiskal: nothing was sent")
+	errLiveKey = wording.Err(nil, "this is a live key, and openfiskal.base_url names a sandbox: nothing was sent")
+	errTestKey = wording.Err(nil, "this is a test key, and openfiskal.base_url names the live OpenFiskal: nothing was sent")
 )
 
 // KeyFits reports whether a key may go to a host: a live key never goes to a

@@ -202,5 +202,6 @@ func register(q store.Queue) admin.Register {
 	case q.Problem != "":
 		r.State, r.Reason = "retrying", q.Problem
 	}
+	r.ReasonWords = queueWords(&q)
 	return r
 }

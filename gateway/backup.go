@@ -17,6 +17,7 @@ import (
 	"edgegw/secret"
 	"edgegw/siteca"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // backupNest is where a copy of the data lies in clear while it is sealed.
@@ -25,7 +26,7 @@ const backupNest = ".backup"
 // Backup writes the site's data, sealed with a passphrase, while the gateway runs.
 func (k *control) Backup(ctx context.Context, passphrase secret.Text, w io.Writer, by string) error {
 	if err := backup.CheckPassphrase(passphrase); err != nil {
-		return &admin.Refusal{Code: "invalid", Message: err.Error(), Remedy: "Choose a longer one, such as five words, and keep it elsewhere: without it nobody can open the backup"}
+		return admin.Refuse("invalid", wording.From(err), wording.Of("Choose a longer one, such as five words, and keep it elsewhere: without it nobody can open the backup"))
 	}
 	if !k.backingUp.TryLock() {
 		return &admin.Refusal{Code: "conflict", Message: "a backup is being made already", Remedy: "Wait for it"}
@@ -79,8 +80,8 @@ func (k *control) roomForCopy() error {
 		return err
 	}
 	if need := size + log + k.config.Store.MinFreeBytes; free.Free < need {
-		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("a copy of the data needs %d MB of free space in %s, and there are %d MB", need>>20+1, k.config.DataDir, free.Free>>20),
-			Remedy: "Make room on that disk"}
+		return admin.Refuse("not_ready", wording.Of("a copy of the data needs %d MB of free space in %s, and there are %d MB", need>>20+1, k.config.DataDir, free.Free>>20),
+			wording.Of("Make room on that disk"))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"edgegw/siteca"
 	"edgegw/store"
 	"edgegw/tokens"
+	"edgegw/wording"
 )
 
 // ErrRunning is given where another gateway, or a command, has the data
@@ -138,10 +138,10 @@ func urlOf(scheme string, bound net.Addr, configured string) string {
 }
 
 func unknown(id sale.DeviceID) error {
-	return &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("there is no device %q", string(id)), Remedy: "See all of them: edgegw device list"}
+	return admin.Refuse("not_found", wording.Of("there is no device %q", string(id)), wording.Of("See all of them: edgegw device list"))
 }
 
 // refusal marks an error that the person caused.
 func refusal(err error) error {
-	return &admin.Refusal{Code: "invalid", Message: err.Error()}
+	return admin.Refuse("invalid", wording.From(err), wording.Sentence{})
 }

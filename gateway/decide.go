@@ -11,6 +11,7 @@ import (
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // Decide carries out a person's decision about one item (CONTRACT.md section
@@ -56,16 +57,16 @@ func mayDecide(i *sale.Item, d sale.Decision) error {
 	case i.Decision != "":
 		return decided(i)
 	case !i.Allows(d):
-		return &admin.Refusal{Code: "not_allowed", Message: fmt.Sprintf("item %d allows no %s: an event of this name was stored before, and that one stands", i.No, d),
-			Remedy: fmt.Sprintf("Look at it, then resolve or discard it: edgegw quarantine show %d", i.No)}
+		return admin.Refuse("not_allowed", wording.Of("item %d allows no %s: an event of this name was stored before, and that one stands", i.No, wording.Word(d)),
+			wording.Of("Look at it, then resolve or discard it: edgegw quarantine show %d", i.No))
 	}
 	return nil
 }
 
 // decided refuses a second decision.
 func decided(i *sale.Item) error {
-	return &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("item %d: decided already", i.No),
-		Remedy: fmt.Sprintf("See by whom, and why: edgegw quarantine show %d", i.No)}
+	return admin.Refuse("conflict", wording.Of("item %d: decided already", i.No),
+		wording.Of("See by whom, and why: edgegw quarantine show %d", i.No))
 }
 
 // decideSale decides about a sale, and wakes its queue.
@@ -123,18 +124,18 @@ func (k *control) resolve(ctx context.Context, i *sale.Item, v *sale.Ruling) (no
 	var p *sale.Problem
 	switch {
 	case errors.Is(err, sale.ErrNone):
-		return "", &admin.Refusal{Code: "no_operation", Message: fmt.Sprintf("OpenFiskal has no operation %q on register %s", operation, i.Register),
-			Remedy: fmt.Sprintf("Send the sale once more: edgegw quarantine retry %d --reason …; or name the operation that stands for it with --operation", i.No)}
+		return "", admin.Refuse("no_operation", wording.Of("OpenFiskal has no operation %q on register %s", operation, i.Register),
+			wording.Of("Send the sale once more: edgegw quarantine retry %d --reason …; or name the operation that stands for it with --operation", i.No))
 	case errors.As(err, &p) && !named:
-		return "", &admin.Refusal{Code: "unreadable", Message: fmt.Sprintf("what became of operation %s at OpenFiskal cannot be read now: %s", operation, p.Error()),
-			Remedy: "Try again when it can be; or look there yourself, and name the operation that stands for the sale with --operation"}
+		return "", admin.Refuse("unreadable", wording.Of("what became of operation %s at OpenFiskal cannot be read now: %s", operation, problemWords(p)),
+			wording.Of("Try again when it can be; or look there yourself, and name the operation that stands for the sale with --operation"))
 	case errors.As(err, &p):
 		return "The operation could not be read (" + p.Error() + "): your word counts, and the device gets no receipt of it. " + behindAnother(i, operation), nil
 	case err != nil:
 		return "", err
 	case a.State != sale.StateCompleted && a.State != sale.StateCancelled:
-		return "", &admin.Refusal{Code: "still_open", Message: fmt.Sprintf("operation %s is still %s at OpenFiskal", operation, a.State),
-			Remedy: fmt.Sprintf("Send what is missing: edgegw quarantine retry %d --reason …; or cancel it there", i.No)}
+		return "", admin.Refuse("still_open", wording.Of("operation %s is still %s at OpenFiskal", operation, wording.Quote(a.State)),
+			wording.Of("Send what is missing: edgegw quarantine retry %d --reason …; or cancel it there", i.No))
 	}
 	v.Answer, v.Operation = &a, a.Operation
 	if a.State == sale.StateCancelled && i.Kind.Ends() && i.Kind != sale.Cancel {
@@ -155,7 +156,7 @@ func (k *control) find(ctx context.Context, i *sale.Item, operation string, name
 		return sale.Answer{}, err
 	}
 	if foreign[operation] {
-		return sale.Answer{}, another(operation, i.SaleID, "another device")
+		return sale.Answer{}, another(operation, i.SaleID, wording.Of("another device"))
 	}
 	if named {
 		c.SaleID = ""
@@ -168,7 +169,7 @@ func (k *control) find(ctx context.Context, i *sale.Item, operation string, name
 func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation string) error {
 	owner, err := k.db.OwnerOf(ctx, operation)
 	if err == nil && (owner.Device != i.Device || owner.SaleID != i.SaleID) {
-		return another(operation, owner.SaleID, string(owner.Device))
+		return another(operation, owner.SaleID, owner.Device)
 	}
 	if err != nil && !errors.Is(err, sale.ErrNone) {
 		return err
@@ -176,7 +177,7 @@ func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation string) e
 	items, err := k.db.Items(ctx, store.ItemFilter{Limit: mostOthers})
 	for _, o := range items {
 		if o.No != i.No && o.Operation == operation && (o.Device != i.Device || o.SaleID != i.SaleID) {
-			return another(operation, o.SaleID, string(o.Device))
+			return another(operation, o.SaleID, o.Device)
 		}
 	}
 	return err
@@ -185,9 +186,9 @@ func (k *control) ownedBy(ctx context.Context, i *sale.Item, operation string) e
 // mostOthers bounds what is looked through for another owner of an operation.
 const mostOthers = 10_000
 
-func another(operation, saleID, device string) error {
-	return &admin.Refusal{Code: "other_sale", Message: fmt.Sprintf("operation %s stands for another sale already: %s of %s", operation, saleID, device),
-		Remedy: "Look up at OpenFiskal which operation stands for this one"}
+func another(operation, saleID string, device any) error {
+	return admin.Refuse("other_sale", wording.Of("operation %s stands for another sale already: %s of %s", operation, saleID, device),
+		wording.Of("Look up at OpenFiskal which operation stands for this one"))
 }
 
 // leftBehind says what may be left at OpenFiskal of a sale that is given up.
@@ -231,8 +232,8 @@ func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Rulin
 	case v.Decision == sale.DecisionRetry:
 		notice, err = k.acceptAgain(ctx, i)
 	case v.Decision == sale.DecisionResolve && v.Operation == "":
-		err = &admin.Refusal{Code: "operation_missing", Message: fmt.Sprintf("item %d is no sale, so there is nothing to look up", i.No),
-			Remedy: "Name the operation that stands for it at OpenFiskal with --operation"}
+		err = admin.Refuse("operation_missing", wording.Of("item %d is no sale, so there is nothing to look up", i.No),
+			wording.Of("Name the operation that stands for it at OpenFiskal with --operation"))
 	}
 	if err != nil {
 		return "", err
@@ -249,8 +250,8 @@ func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string,
 		return "", &admin.Refusal{Code: "offline", Message: "a message can only be taken again by a gateway that runs", Remedy: "Start the gateway: edgegw run"}
 	}
 	if _, err := k.ring.Get(i.Device); err != nil {
-		return "", &admin.Refusal{Code: "device_removed", Message: fmt.Sprintf("device %s has been removed: nobody knows on which register this belongs", i.Device),
-			Remedy: fmt.Sprintf("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No)}
+		return "", admin.Refuse("device_removed", wording.Of("device %s has been removed: nobody knows on which register this belongs", i.Device),
+			wording.Of("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No))
 	}
 	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: k.now(), Again: true})
 	ack := verdict.Ack
@@ -264,10 +265,10 @@ func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string,
 	case ack.Error != nil && ack.Error.Code == "sale_quarantined":
 		return "The event is part of its sale, which is itself in quarantine: edgegw quarantine list", nil
 	}
-	why := string(ack.Status)
+	why := wording.Of("%s", wording.Quote(ack.Status))
 	if ack.Error != nil {
-		why = ack.Error.Error()
+		why = faultWords(ack.Error)
 	}
-	return "", &admin.Refusal{Code: "still_refused", Message: fmt.Sprintf("item %d cannot become part of a sale now either: %s", i.No, why),
-		Remedy: "Nothing was decided. Where a start is missing, it must come first; else enter it at OpenFiskal and resolve it, or discard it"}
+	return "", admin.Refuse("still_refused", wording.Of("item %d cannot become part of a sale now either: %s", i.No, why),
+		wording.Of("Nothing was decided. Where a start is missing, it must come first; else enter it at OpenFiskal and resolve it, or discard it"))
 }

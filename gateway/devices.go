@@ -9,6 +9,7 @@ import (
 
 	"edgegw/admin"
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 // RemoveDevice takes a device from the site and ends its connection at once.
@@ -49,7 +50,7 @@ func (k *control) RenewPassword(ctx context.Context, id sale.DeviceID, by string
 		c = k.loginOf(id)
 		c.Password = string(password.Reveal())
 		if n := k.validCertificates(id); n > 0 {
-			c.Notice = fmt.Sprintf("%s. To end that, too: edgegw device revoke %s", count(n, "certificate still lets it in", "certificates still let it in"), id)
+			c.Note(wording.Of("%s. To end that, too: edgegw device revoke %s", oneOrMore(n, "%d certificate still lets it in", "%d certificates still let it in"), id))
 		}
 		return err
 	})
@@ -106,7 +107,7 @@ func (k *control) RevokeCertificate(ctx context.Context, id sale.DeviceID, seria
 		k.running.broker.DisconnectHolders(id, func(c *x509.Certificate) bool { return !k.ring.Lists(id, c) })
 	}
 	if errors.Is(err, sale.ErrNone) {
-		return &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("device %s has no such certificate that is valid", id), Remedy: "See them: edgegw device show " + string(id)}
+		return admin.Refuse("not_found", wording.Of("device %s has no such certificate that is valid", id), wording.Of("See them: edgegw device show %s", id))
 	}
 	return err
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // Explain says how the site is, or a device, a register or a sale of it.
@@ -63,18 +65,18 @@ func (e explainer) search(ctx context.Context, saleID string) (admin.Explanation
 	for i, s := range found {
 		choices[i] = fmt.Sprintf("edgegw explain %s/%s", s.Device, s.SaleID)
 	}
-	return admin.Explanation{}, &admin.Refusal{Code: "ambiguous", Message: fmt.Sprintf("%d devices have a sale %s", len(found), saleID),
-		Remedy: "Choose one: " + strings.Join(choices, ", or ")}
+	return admin.Explanation{}, admin.Refuse("ambiguous", wording.Of("%d devices have a sale %s", len(found), saleID),
+		wording.Of("Choose one: %s", strings.Join(choices, ", or ")))
 }
 
 // unexplained does not repeat what may be a key.
 func unexplained(subject string) error {
-	what := fmt.Sprintf("%q", subject)
+	what := any(strconv.Quote(subject))
 	if sale.LooksLikeKey(subject[strings.LastIndexByte(subject, '/')+1:]) {
-		what = "that"
+		what = wording.Of("of that name")
 	}
-	return &admin.Refusal{Code: "not_found", Message: "there is no device, register or sale " + what,
-		Remedy: "See what there is: edgegw device list, edgegw sales"}
+	return admin.Refuse("not_found", wording.Of("there is no device, register or sale %s", what),
+		wording.Of("See what there is: edgegw device list, edgegw sales"))
 }
 
 func (e explainer) site() admin.Explanation {

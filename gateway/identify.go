@@ -10,6 +10,7 @@ import (
 	"edgegw/admin"
 	"edgegw/broker"
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 const (
@@ -62,12 +63,12 @@ func (k *control) Identify(ctx context.Context, id sale.DeviceID, by string) (ad
 		return admin.Identified{}, unknown(id)
 	}
 	if k.running == nil {
-		return admin.Identified{}, &admin.Refusal{Code: "not_ready", Message: "no gateway runs, so no device is connected", Remedy: "Start it: edgegw run"}
+		return admin.Identified{}, admin.Refuse("not_ready", wording.Of("no gateway runs, so no device is connected"), wording.Of("Start it: edgegw run"))
 	}
 	began := time.Now()
 	if wait := k.identifying.begin(id, began); wait > 0 {
-		return admin.Identified{}, &admin.Refusal{Code: admin.CodeTooMany, Message: fmt.Sprintf("%s was asked to show itself just now", id),
-			Remedy: fmt.Sprintf("Look at it, or ask again in %d s", int(wait/time.Second)+1)}
+		return admin.Identified{}, admin.Refuse(admin.CodeTooMany, wording.Of("%s was asked to show itself just now", string(id)),
+			wording.Of("Look at it, or ask again in %d s", int(wait/time.Second)+1))
 	}
 	limited, cancel := context.WithTimeout(ctx, identifyWait)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"edgegw/devicekeys"
 	"edgegw/provision"
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 // Recipient is what a back office encrypts bundles for this box to. The key that
@@ -106,7 +107,7 @@ const askAtOnce = 8
 type importer struct {
 	*control
 	by      string
-	offline string // why OpenFiskal could not be asked; it is not asked again for every row
+	offline wording.Sentence // why OpenFiskal could not be asked; it is not asked again for every row
 	answers [askAtOnce]answer
 }
 
@@ -121,7 +122,7 @@ type answer struct {
 // ask finds out about the keys of a batch, all at once.
 func (i *importer) ask(ctx context.Context, batch []provision.Row) {
 	i.answers = [askAtOnce]answer{}
-	if i.offline == "" {
+	if i.offline.Empty() {
 		var g errgroup.Group
 		for n := range batch {
 			if batch[n].Fault == "" && !batch[n].Key.Empty() && i.mayBeKeyOf(batch[n].Register, batch[n].Key) == nil {
@@ -147,7 +148,7 @@ func (i *importer) ask(ctx context.Context, batch []provision.Row) {
 func (i *importer) answerFor(ctx context.Context, r *provision.Row, n int) (checkedKey, error) {
 	a := i.answers[n]
 	switch {
-	case i.offline == "" && (!a.asked || !slices.Equal(a.keys, i.ring.KeyVersions(r.Register))):
+	case i.offline.Empty() && (!a.asked || !slices.Equal(a.keys, i.ring.KeyVersions(r.Register))):
 		a.checked, a.err = i.askAbout(ctx, r.Register, r.Key, false)
 	case !a.asked:
 		a.checked = checkedKey{state: sale.KeyStateUnverified, notice: i.offline}

@@ -13,6 +13,7 @@ import (
 	"edgegw/fiscal"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // RequestKey asks OpenFiskal for a key of a register: its first (issue), or one
@@ -63,25 +64,25 @@ func (k *control) mayRequest(r sale.RegisterID, p fiscal.Platform, newKEK bool) 
 		return refusal(err)
 	}
 	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), p.Key); err != nil {
-		return &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or take the platform key of that host"}
+		return admin.Refuse("wrong_host", wording.From(err), wording.Of("Check openfiskal.base_url, or take the platform key of that host"))
 	}
 	if p.Organization == "" {
 		return &admin.Refusal{Code: "invalid", Message: "a platform key acts for an organization, and none is named", Remedy: "Give it: --organization org_…"}
 	}
 	if err := config.CheckOrganization(p.Organization); err != nil {
-		return &admin.Refusal{Code: "invalid", Message: "the organization " + err.Error(), Remedy: "Nothing was asked. Give it: --organization org_…"}
+		return &admin.Refusal{Code: "invalid", Message: "the organization is not an organization id, such as org_01HXYZ", Remedy: "Nothing was asked. Give it: --organization org_…"}
 	}
 	if err := k.kekProblem(); err != nil {
-		return &admin.Refusal{Code: "not_ready", Message: "a new key could not be kept, so none was asked for: " + err.Error(),
-			Remedy: "Give a key-encryption key first: edgegw status"}
+		return admin.Refuse("not_ready", wording.Of("a new key could not be kept, so none was asked for: %s", wording.From(err)),
+			wording.Of("Give a key-encryption key first: edgegw status"))
 	}
 	err := k.ring.Sealable(r)
 	if err == nil && k.ring.OpensNothing() {
 		err = devicekeys.ErrWrongKEK
 	}
 	if err != nil && !newKEK {
-		return &admin.Refusal{Code: "not_ready", Message: fmt.Sprintf("keys cannot be opened (register %s: %v), so the key-encryption key may be the wrong one; a new key could not be kept, and none was asked for", r, err),
-			Remedy: "Give the right key-encryption key back. Where it is lost for good, say so: add --new-kek, and the new key is sealed with the one that is given now"}
+		return admin.Refuse("not_ready", wording.Of("keys cannot be opened (register %s: %s), so the key-encryption key may be the wrong one; a new key could not be kept, and none was asked for", r, wording.From(err)),
+			wording.Of("Give the right key-encryption key back. Where it is lost for good, say so: add --new-kek, and the new key is sealed with the one that is given now"))
 	}
 	return nil
 }
@@ -113,17 +114,17 @@ func (k *control) request(ctx context.Context, q sale.KeyRequest, p fiscal.Platf
 		return secret.Text{}, k.noKeyMade(ctx, q, before, problem)
 	}
 	k.loseKey(ctx, q.Register, problem.Error(), q.By)
-	return secret.Text{}, &admin.Refusal{Code: "answer_lost",
-		Message: fmt.Sprintf("OpenFiskal may have made a new key for register %s, but its answer did not arrive (%s): the key before may be dead", q.Register, problem.Error()),
-		Remedy:  "Sales are taken and wait. Rotate again: " + rotateCommand(k.deviceOf(q.Register), q.Register)}
+	return secret.Text{}, admin.Refuse("answer_lost",
+		wording.Of("OpenFiskal may have made a new key for register %s, but its answer did not arrive (%s): the key before may be dead", q.Register, problemWords(problem)),
+		wording.Of("Sales are taken and wait. Rotate again: %s", rotateCommand(k.deviceOf(q.Register), q.Register)))
 }
 
 // noKeyMade ends a request that OpenFiskal has refused or never saw. One before it
 // whose answer was lost is as lost as it was.
 func (k *control) noKeyMade(ctx context.Context, q sale.KeyRequest, before map[sale.RegisterID]sale.KeyRequest, problem *sale.Problem) error {
-	change, noted := "Nothing has changed. ", error(nil)
+	change, noted := wording.Of("Nothing has changed."), error(nil)
 	if lost, there := before[q.Register]; there {
-		change = "Nothing has changed: the answer to an earlier request was lost, and a key is still needed. "
+		change = wording.Of("Nothing has changed: the answer to an earlier request was lost, and a key is still needed.")
 		noted = k.db.ReturnToLost(ctx, lost, problem.Error(), q.By)
 	} else {
 		noted = k.db.EndKeyRequest(ctx, q.Register, false, problem.Error(), q.By)
@@ -131,8 +132,8 @@ func (k *control) noKeyMade(ctx context.Context, q sale.KeyRequest, before map[s
 	if noted != nil {
 		k.log.Error("the end of a request for a register key cannot be noted", "register", q.Register, "cause", noted)
 	}
-	return &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal made no key for register %s: %s", q.Register, problem.Error()),
-		Remedy: change + requestAdvice(q.Kind, problem)}
+	return admin.Refuse("key_refused", wording.Of("OpenFiskal made no key for register %s: %s", q.Register, problemWords(problem)),
+		wording.Join(change, requestAdvice(q.Kind, problem)))
 }
 
 // loseKey notes that a key may have been made that nobody has.
@@ -146,18 +147,18 @@ func (k *control) loseKey(ctx context.Context, r sale.RegisterID, why, by string
 	}
 }
 
-func requestAdvice(kind sale.KeyRequestKind, p *sale.Problem) string {
+func requestAdvice(kind sale.KeyRequestKind, p *sale.Problem) wording.Sentence {
 	switch {
 	case p.Class == sale.Uplink:
-		return "Try again when the uplink is back"
+		return wording.Of("Try again when the uplink is back")
 	case p.Status == 409 && kind == sale.KeyIssue:
-		return "The register may have a fiscal unit already: then ask for a new key with edgegw key rotate"
+		return wording.Of("The register may have a fiscal unit already: then ask for a new key with edgegw key rotate")
 	case p.Status == 409:
-		return "The register may have no key yet: then ask for its first with edgegw key issue"
+		return wording.Of("The register may have no key yet: then ask for its first with edgegw key issue")
 	case p.Class == sale.KeyRefused:
-		return "Check the platform key and the organization"
+		return wording.Of("Check the platform key and the organization")
 	}
-	return "Ask the back office how the register is"
+	return wording.Of("Ask the back office how the register is")
 }
 
 // deviceOf gives a device of the register, "" where it has none.
@@ -194,9 +195,9 @@ func (k *control) takeNewKey(ctx context.Context, r sale.RegisterID, kind sale.K
 	info, err := k.keep(record, r, key, by)
 	if err != nil {
 		k.loseKey(record, r, "the new key could not be stored: "+err.Error(), by)
-		return admin.KeyResult{}, &admin.Refusal{Code: "answer_lost",
-			Message: fmt.Sprintf("OpenFiskal has made a new key for register %s, and it cannot be stored (%v): the key before is dead", r, err),
-			Remedy:  "Mend that first (edgegw doctor finds what is wrong with the disk or the key-encryption key), then rotate again: " + rotateCommand(k.deviceOf(r), r)}
+		return admin.KeyResult{}, admin.Refuse("answer_lost",
+			wording.Of("OpenFiskal has made a new key for register %s, and it cannot be stored (%s): the key before is dead", r, wording.From(err)),
+			wording.Of("Mend that first (edgegw doctor finds what is wrong with the disk or the key-encryption key), then rotate again: %s", rotateCommand(k.deviceOf(r), r)))
 	}
 	if err := k.db.EndKeyRequest(record, r, false, "the new key is stored", by); err != nil {
 		k.log.Error("the end of a request for a register key cannot be noted", "register", r, "cause", err) // the next start sees the key beside it
@@ -210,11 +211,11 @@ func (k *control) takeNewKey(ctx context.Context, r sale.RegisterID, kind sale.K
 			k.newKey(r)
 			return result, nil
 		case v != keyWithoutUnit:
-			result.Notice = "The new key is stored; OpenFiskal has not confirmed it yet, and it will be asked again."
+			result.Note(wording.Of("The new key is stored; OpenFiskal has not confirmed it yet, and it will be asked again."))
 			k.newKey(r)
 			return result, nil
 		}
-		result.Notice = noUnitNotice
+		result.Note(wording.Of(noUnitNotice))
 		if ctx.Err() != nil || time.Now().After(end) || kind != sale.KeyIssue {
 			k.newKey(r)
 			return result, nil
@@ -320,11 +321,12 @@ func (k *control) CheckKey(ctx context.Context, of admin.KeyOf) ([]admin.KeyChec
 		if info.LastFour != "" {
 			c.KeyHint = "…" + info.LastFour
 		}
-		c.Verdict, c.Detail = k.askedWords(ctx, register, info)
+		c.Verdict, c.Words = k.askedWords(ctx, register, info)
+		c.Detail = c.Words.String()
 		list = append(list, c)
 	}
 	if len(list) == 0 {
-		return nil, &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("register %s has no key yet", register), Remedy: "Enter it: " + k.setKeyCommand(cmp.Or(of.DeviceID, k.deviceOf(register)))}
+		return nil, admin.Refuse("not_found", wording.Of("register %s has no key yet", register), wording.Of("Enter it: %s", k.setKeyCommand(cmp.Or(of.DeviceID, k.deviceOf(register)))))
 	}
 	if k.running != nil {
 		k.running.keys.ask(k.keyName(register)) // what was found out is recorded by those whose business it is
@@ -332,21 +334,23 @@ func (k *control) CheckKey(ctx context.Context, of admin.KeyOf) ([]admin.KeyChec
 	return list, nil
 }
 
-func (k *control) askedWords(ctx context.Context, register sale.RegisterID, info devicekeys.KeyInfo) (verdict, detail string) {
+func (k *control) askedWords(ctx context.Context, register sale.RegisterID, info devicekeys.KeyInfo) (verdict string, detail wording.Sentence) {
 	key, err := k.ring.Version(ctx, info.Register, info.Version)
 	if err != nil {
-		return "sealed", err.Error()
+		return "sealed", wording.From(err)
 	}
 	defer key.Wipe()
 	err = k.fiscal.Probe(ctx, register, key)
 	var p *sale.Problem
 	switch {
 	case err == nil:
-		return "accepted", ""
+		return "accepted", wording.Sentence{}
 	case errors.Is(err, fiscal.ErrNoUnit):
-		return "no_fiscal_unit", noUnitNotice
+		return "no_fiscal_unit", wording.Of(noUnitNotice)
 	case errors.As(err, &p) && p.Class == sale.KeyRefused:
-		return "refused", p.Error()
+		return "refused", problemWords(p)
+	case errors.As(err, &p):
+		return "unknown", problemWords(p)
 	}
-	return "unknown", err.Error()
+	return "unknown", wording.From(err)
 }

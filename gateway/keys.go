@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"edgegw/admin"
@@ -11,6 +10,7 @@ import (
 	"edgegw/fiscal"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // AddDevice makes a device. A key that came along is checked first: one that
@@ -21,8 +21,8 @@ func (k *control) AddDevice(ctx context.Context, a admin.AddDevice, by string) (
 		return admin.Credentials{}, refusal(err)
 	}
 	if _, err := k.ring.Get(a.DeviceID); err == nil {
-		return admin.Credentials{}, &admin.Refusal{Code: "exists", Message: fmt.Sprintf("there is a device %s already", a.DeviceID),
-			Remedy: "Choose another id, or, for new hardware in its place: edgegw device replace " + string(a.DeviceID)}
+		return admin.Credentials{}, admin.Refuse("exists", wording.Of("there is a device %s already", a.DeviceID),
+			wording.Of("Choose another id, or, for new hardware in its place: edgegw device replace %s", a.DeviceID))
 	}
 	var checked checkedKey
 	if !a.Key.Empty() {
@@ -60,9 +60,10 @@ func (k *control) addDevice(ctx context.Context, n devicekeys.NewDevice, key sec
 		return admin.Credentials{}, refusal(err)
 	}
 	c := k.loginOf(n.ID)
-	c.Password, c.Notice = string(password.Reveal()), strings.TrimSpace(checked.notice)
+	c.Password = string(password.Reveal())
+	c.Note(checked.notice)
 	if c.Key == "missing" {
-		c.Notice = "This register has no key yet: sales are taken and wait. Give it one: " + k.setKeyCommand(n.ID)
+		c.Note(wording.Of("This register has no key yet: sales are taken and wait. Give it one: %s", k.setKeyCommand(n.ID)))
 	}
 	if n.NoSecret {
 		record := context.WithoutCancel(ctx)
@@ -128,7 +129,7 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 		checked.state = info.State // nobody could say more of it
 	}
 	if known {
-		checked.notice = strings.TrimSpace(storedBefore + " " + checked.notice)
+		checked.notice = wording.Join(wording.Of(storedBefore), checked.notice)
 	}
 	if checked.state != info.State {
 		if err := k.ring.SetKeyState(record, register, info.Version, checked.state, by); err != nil {
@@ -141,7 +142,9 @@ func (k *control) setKey(ctx context.Context, register sale.RegisterID, key secr
 		}
 	}
 	k.newKey(register)
-	return admin.KeyResult{RegisterID: register, Key: string(checked.state), Notice: strings.TrimSpace(checked.notice)}, nil
+	result := admin.KeyResult{RegisterID: register, Key: string(checked.state)}
+	result.Note(checked.notice)
+	return result, nil
 }
 
 // dropShut forgets what was never in use and stays shut, such as a key that was
@@ -171,7 +174,7 @@ const storedBefore = "It was stored before."
 // is entered while OpenFiskal makes another could be taken for its answer.
 func (k *control) oneKeyAtATime(r sale.RegisterID) (end func(), err error) {
 	if !k.requests.begin(r) {
-		return nil, &admin.Refusal{Code: "conflict", Message: fmt.Sprintf("a key of register %s is just being asked for, or stored", r), Remedy: "Wait for it"}
+		return nil, admin.Refuse("conflict", wording.Of("a key of register %s is just being asked for, or stored", r), wording.Of("Wait for it"))
 	}
 	return func() { k.requests.end(r) }, nil
 }
@@ -187,8 +190,8 @@ func (k *control) registerOf(ctx context.Context, of admin.KeyOf) (sale.Register
 	}
 	known, err := k.db.HasRegister(ctx, of.RegisterID)
 	if err == nil && !known {
-		err = &admin.Refusal{Code: "not_found", Message: fmt.Sprintf("there is no register %q at this site", string(of.RegisterID)),
-			Remedy: "See the devices and their registers: edgegw device list"}
+		err = admin.Refuse("not_found", wording.Of("there is no register %q at this site", string(of.RegisterID)),
+			wording.Of("See the devices and their registers: edgegw device list"))
 	}
 	return of.RegisterID, err
 }
@@ -196,7 +199,7 @@ func (k *control) registerOf(ctx context.Context, of admin.KeyOf) (sale.Register
 // checkedKey is what OpenFiskal said of a key.
 type checkedKey struct {
 	state   sale.KeyState
-	notice  string
+	notice  wording.Sentence
 	offline bool // the uplink is to blame
 }
 
@@ -205,7 +208,7 @@ type checkedKey struct {
 func (k *control) beside(r sale.RegisterID, c checkedKey) checkedKey {
 	if c.state == sale.KeyStateUnverified && k.works(r) {
 		c.state = sale.KeyStatePending
-		c.notice += " The key in use stays until the new one has been confirmed."
+		c.notice = wording.Join(c.notice, wording.Of("The key in use stays until the new one has been confirmed."))
 	}
 	return c
 }
@@ -241,11 +244,11 @@ func (k *control) mayBeKeyOf(r sale.RegisterID, key secret.Text) error {
 		return refusal(err)
 	}
 	if err := fiscal.KeyFits(hostOf(k.config.OpenFiskal.BaseURL), key); err != nil {
-		return &admin.Refusal{Code: "wrong_host", Message: err.Error(), Remedy: "Check openfiskal.base_url, or ask the back office for the key of this register there"}
+		return admin.Refuse("wrong_host", wording.From(err), wording.Of("Check openfiskal.base_url, or ask the back office for the key of this register there"))
 	}
 	if owner, there := k.ring.Elsewhere(r, key); there && owner.State == sale.KeyStateActive {
-		return &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("this is the key of %s, not of register %s: nothing was stored", k.nameOf(owner.Register), r),
-			Remedy: "Ask the back office for the key of register " + string(r)}
+		return admin.Refuse("key_of_other_register", wording.Of("this is the key of %s, not of register %s: nothing was stored", k.nameOf(owner.Register), r),
+			wording.Of("Ask the back office for the key of register %s", r))
 	}
 	return nil
 }
@@ -258,12 +261,12 @@ func (k *control) elsewhere(r sale.RegisterID, key secret.Text) error {
 	if here, _ := k.ring.Holds(r, key); !there || here.State == sale.KeyStateActive || owner.State == sale.KeyStateRefused {
 		return nil
 	}
-	return &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("this key is stored for %s already, and OpenFiskal could not be asked which of the two it belongs to: nothing was stored", k.nameOf(owner.Register)),
-		Remedy: "Compare the two with the back office's list; once the uplink is back, enter it again"}
+	return admin.Refuse("key_of_other_register", wording.Of("this key is stored for %s already, and OpenFiskal could not be asked which of the two it belongs to: nothing was stored", k.nameOf(owner.Register)),
+		wording.Of("Compare the two with the back office's list; once the uplink is back, enter it again"))
 }
 
 // nameOf names a register with its devices.
-func (k *control) nameOf(r sale.RegisterID) string {
+func (k *control) nameOf(r sale.RegisterID) wording.Sentence {
 	var names []string
 	for _, d := range k.ring.List() {
 		if d.Register == r {
@@ -271,9 +274,9 @@ func (k *control) nameOf(r sale.RegisterID) string {
 		}
 	}
 	if len(names) == 0 {
-		return "register " + string(r)
+		return wording.Of("register %s", r)
 	}
-	return fmt.Sprintf("register %s (%s)", r, enumerate(names, "devices"))
+	return wording.Of("register %s (%s)", r, strings.Join(names, ", "))
 }
 
 // checkNewKey is what can be known of a key before it is stored.
@@ -300,19 +303,19 @@ func (k *control) probeNew(ctx context.Context, r sale.RegisterID, key secret.Te
 	case err == nil:
 		return checkedKey{state: sale.KeyStateActive}, nil
 	case errors.Is(err, fiscal.ErrNoUnit):
-		return checkedKey{state: sale.KeyStatePending, notice: noUnitNotice}, nil
+		return checkedKey{state: sale.KeyStatePending, notice: wording.Of(noUnitNotice)}, nil
 	case !errors.As(err, &p):
 		return checkedKey{}, err
 	case p.Code == fiscal.CodeOtherRegister:
-		return checkedKey{}, &admin.Refusal{Code: "key_of_other_register", Message: fmt.Sprintf("OpenFiskal says that %s: nothing was stored", p.Detail),
-			Remedy: "Ask the back office for the key of register " + string(r)}
+		return checkedKey{}, admin.Refuse("key_of_other_register", wording.Of("OpenFiskal says that %s: nothing was stored", wording.Quote(p.Detail)),
+			wording.Of("Ask the back office for the key of register %s", r))
 	case unverified:
-		return checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal did not confirm this key (" + p.Error() + "); it was stored because you said so."}, nil
+		return checkedKey{state: sale.KeyStateUnverified, notice: wording.Of("OpenFiskal did not confirm this key (%s); it was stored because you said so.", problemWords(p))}, nil
 	case p.Class == sale.KeyRefused || p.Class == sale.RegisterUnknown || p.Class == sale.Poison:
-		return checkedKey{}, &admin.Refusal{Code: "key_refused", Message: fmt.Sprintf("OpenFiskal refuses this key for register %s: %s", r, p.Error()),
-			Remedy: "Nothing was stored. Check the register id and the key, or store it all the same with --unverified"}
+		return checkedKey{}, admin.Refuse("key_refused", wording.Of("OpenFiskal refuses this key for register %s: %s", r, problemWords(p)),
+			wording.Of("Nothing was stored. Check the register id and the key, or store it all the same with --unverified"))
 	}
-	return checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked (" + p.Error() + "): the key is stored and will be checked when it can be.",
+	return checkedKey{state: sale.KeyStateUnverified, notice: wording.Of("OpenFiskal could not be asked (%s): the key is stored and will be checked when it can be.", problemWords(p)),
 		offline: p.Class == sale.Uplink}, nil
 }
 

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"edgegw/people"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // pinLives is how long a PIN opens the page where nobody says how long.
@@ -127,37 +127,35 @@ func (k *control) Logout(ctx context.Context, session string) error {
 func personRefusal(err error) error {
 	var wait *people.WaitError
 	for _, row := range []struct {
-		is           error
-		code, remedy string
+		is       error
+		code     string
+		says, do wording.Sentence // says is empty where the error has a sentence of its own
 	}{
-		{people.ErrWrong, "login", "Try again. Who has forgotten it has it set anew on the box: edgegw person password NAME"},
-		{people.ErrExpired, "login", "Ask the owner for a new PIN: edgegw person add NAME"},
-		{people.ErrCode, "login", "Read it again in the gateway's log, or with edgegw status on the box. It is a new one after each start."},
-		{people.ErrClaimed, "conflict", "Log in. Who has forgotten the password has it set anew on the box: edgegw person password NAME"},
-		{people.ErrUnclaimed, "conflict", "There is nothing to reset. Claim it with the code of: edgegw claim"},
-		{people.ErrExists, "exists", "Choose another name: the audit trail tells people apart by it"},
-		{people.ErrLast, "conflict", "Add another owner first."},
-		{people.ErrSession, admin.CodeSession, "Log in."},
-		{people.ErrNoSession, "not_found", "List them: edgegw person sessions"},
-		{people.ErrBusy, admin.CodeTooMany, "Try again in a few seconds."},
-		{people.ErrPassword, "invalid", "Take another one: three or four words that nobody would put together are good."},
-		{people.ErrPerson, "invalid", "See: edgegw person add --help"},
-		{sale.ErrNone, "not_found", "List them: edgegw person list"},
+		{people.ErrWrong, "login", wording.Of("the name or the password is wrong"), wording.Of("Try again. Who has forgotten it has it set anew on the box: edgegw person password NAME")},
+		{people.ErrExpired, "login", wording.Of("the time of this person is over"), wording.Of("Ask the owner for a new PIN: edgegw person add NAME")},
+		{people.ErrCode, "login", wording.Of("that is not the code of this gateway"), wording.Of("Read it again in the gateway's log, or with edgegw status on the box. It is a new one after each start.")},
+		{people.ErrClaimed, "conflict", wording.Of("the site has an owner already"), wording.Of("Log in. Who has forgotten the password has it set anew on the box: edgegw person password NAME")},
+		{people.ErrExists, "exists", wording.Of("there is somebody of that name already"), wording.Of("Choose another name: the audit trail tells people apart by it")},
+		{people.ErrLast, "conflict", wording.Of("a site cannot lose its last owner"), wording.Of("Add another owner first.")},
+		{people.ErrSession, admin.CodeSession, wording.Of("there is no such session, or it is over"), wording.Of("Log in.")},
+		{people.ErrUnclaimed, "conflict", wording.Of("nobody owns this site"), wording.Of("There is nothing to reset. Claim it with the code of: edgegw claim")},
+		{people.ErrNoSession, "not_found", wording.Of("there is no session of that id"), wording.Of("List them: edgegw person sessions")},
+		{people.ErrBusy, admin.CodeTooMany, wording.Of("too many logins at one time"), wording.Of("Try again in a few seconds.")},
+		{people.ErrPassword, "invalid", wording.Sentence{}, wording.Of("Take another one: three or four words that nobody would put together are good.")},
+		{people.ErrPerson, "invalid", wording.Sentence{}, wording.Of("See: edgegw person add --help")},
+		{sale.ErrNone, "not_found", wording.Of("there is nobody of that name"), wording.Of("List them: edgegw person list")},
 	} {
 		if errors.Is(err, row.is) {
-			message := err.Error()
-			if row.is == people.ErrWrong || row.is == people.ErrCode {
-				message = row.is.Error() // and no more, whatever else there is to say
+			says := row.says
+			if says.Empty() {
+				says = wording.From(err)
 			}
-			if row.is == sale.ErrNone {
-				message = "there is nobody of that name"
-			}
-			return &admin.Refusal{Code: row.code, Message: message, Remedy: row.remedy}
+			return admin.Refuse(row.code, says, row.do)
 		}
 	}
 	if errors.As(err, &wait) {
-		return &admin.Refusal{Code: admin.CodeTooMany, Message: fmt.Sprintf("there were too many logins in vain from your address: wait %d s", wait.Seconds()),
-			Remedy: "Nothing was looked at. From another address the right password gets in at once."}
+		return admin.Refuse(admin.CodeTooMany, wording.Of("there were too many logins in vain from your address: wait %d s", wait.Seconds()),
+			wording.Of("Nothing was looked at. From another address the right password gets in at once."))
 	}
 	return err
 }

@@ -12,12 +12,13 @@ import (
 	"edgegw/sale"
 	"edgegw/secret"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // Quarantine tells of what waits for a person, the newest first.
 func (k *control) Quarantine(ctx context.Context, f admin.QuarantineFilter) ([]admin.QuarantineItem, error) {
 	if f.State != "" && !slices.Contains(admin.QuarantineStates, f.State) {
-		return nil, &admin.Refusal{Code: "invalid", Message: fmt.Sprintf("the quarantine has no state %q", f.State), Remedy: "Choose open or all"}
+		return nil, admin.Refuse("invalid", wording.Of("the quarantine has no state %q", f.State), wording.Of("Choose open or all"))
 	}
 	rows, err := k.db.Items(ctx, store.ItemFilter{Device: f.DeviceID, SaleID: f.SaleID, Open: f.State != "all", Limit: f.Limit})
 	list := []admin.QuarantineItem{}
@@ -79,7 +80,7 @@ func first(items []sale.Item) sale.Item {
 }
 
 func noItem(which string) error {
-	return &admin.Refusal{Code: "not_found", Message: "there is no item " + which + " in quarantine", Remedy: "See all of them: edgegw quarantine list --all"}
+	return admin.Refuse("not_found", wording.Of("there is no item %s in quarantine", which), wording.Of("See all of them: edgegw quarantine list --all"))
 }
 
 func ambiguous(id string, found []sale.Item) error {
@@ -87,8 +88,8 @@ func ambiguous(id string, found []sale.Item) error {
 	for n, i := range found {
 		names[n] = fmt.Sprintf("%d (%s of %s)", i.No, i.Kind, i.Device)
 	}
-	return &admin.Refusal{Code: "ambiguous", Message: fmt.Sprintf("%d items belong to sale %q: %s", len(found), id, strings.Join(names, ", ")),
-		Remedy: "Name one by its number"}
+	return admin.Refuse("ambiguous", wording.Of("%d items belong to sale %q: %s", len(found), id, strings.Join(names, ", ")),
+		wording.Of("Name one by its number"))
 }
 
 // shown is what a listing has of an item.
@@ -96,6 +97,7 @@ func shown(i *sale.Item) admin.QuarantineItem {
 	a := admin.QuarantineItem{ID: strconv.FormatInt(i.No, 10), DeviceID: i.Device, RegisterID: i.Register, SaleID: i.SaleID, Event: i.Kind.String(),
 		State: string(i.Status), Code: i.Fault.Code, Reason: words(i.Fault.Error()), Since: i.At, Blocking: i.Blocking && i.Decision == "", InDoubt: i.InDoubt,
 		Allowed: i.Allowed(), Decision: i.Decision, DecidedAt: i.Decided, DecidedBy: i.By, DecisionReason: i.Reason, Operation: i.Operation}
+	a.ReasonWords, a.RuleWords = itemWords(i), ruleWords(i)
 	if i.Register != "" {
 		a.Step, a.Code, a.Reason = i.Step.String(), i.Problem.Code, words(i.Problem.Error())
 	}

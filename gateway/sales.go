@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 var stateOf = map[string]sale.State{"": 0, "waiting": sale.Waiting, "confirmed": sale.Settled, "quarantined": sale.Quarantine, "resolved": sale.ByPerson}
@@ -15,8 +15,8 @@ var stateOf = map[string]sale.State{"": 0, "waiting": sale.Waiting, "confirmed":
 func searched(f admin.SaleFilter) (store.SaleFilter, error) {
 	state, ok := stateOf[f.State]
 	if !ok {
-		return store.SaleFilter{}, &admin.Refusal{Code: "invalid", Message: fmt.Sprintf("a sale is never %q", f.State),
-			Remedy: "Choose waiting, confirmed, quarantined or resolved"}
+		return store.SaleFilter{}, admin.Refuse("invalid", wording.Of("a sale is never %q", f.State),
+			wording.Of("Choose waiting, confirmed, quarantined or resolved"))
 	}
 	if refusal := f.Check(); refusal != nil {
 		return store.SaleFilter{}, refusal

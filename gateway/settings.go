@@ -5,11 +5,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"edgegw/admin"
 	"edgegw/config"
+	"edgegw/wording"
 )
 
 // Settings lists every value that can be configured.
@@ -26,7 +26,7 @@ func (k *control) Settings(context.Context) (admin.Settings, error) {
 }
 
 func settingOf(d config.KeyDoc, o config.Origin) admin.Setting {
-	s := admin.Setting{Key: d.Key, Value: o.Value, Source: string(o.Source), Where: o.Where, Default: d.Default, Description: d.Doc, Kind: d.Type, Secret: d.Secret, OnBox: d.OnBox, WhyNot: whyFixed(d, o)}
+	s := admin.Setting{Key: d.Key, Value: o.Value, Source: string(o.Source), Where: o.Where, Default: d.Default, Description: d.Doc, Kind: d.Type, Secret: d.Secret, OnBox: d.OnBox, WhyNot: whyFixed(d, o).String()}
 	if d.Secret && d.Fixed != "" && o.Value != "" {
 		s.Value = "set"
 	}
@@ -35,16 +35,16 @@ func settingOf(d config.KeyDoc, o config.Origin) admin.Setting {
 }
 
 // whyFixed says why a value cannot be changed on the box; "" where it can.
-func whyFixed(d config.KeyDoc, o config.Origin) string {
+func whyFixed(d config.KeyDoc, o config.Origin) wording.Sentence {
 	switch {
 	case o.Source == config.FromEnvironment:
-		return "it is given by the environment variable " + o.Where + ": change it there"
+		return wording.Of("it is given by the environment variable %s: change it there", o.Where)
 	case o.Source == config.FromFlag:
-		return "it is given on the command line (" + o.Where + "): change it there"
+		return wording.Of("it is given on the command line (%s): change it there", o.Where)
 	case d.Fixed != "":
-		return d.Fixed + ": set it in the configuration file, or in " + d.Env
+		return wording.Of("%s: set it in the configuration file, or in %s", wording.Of(d.Fixed), d.Env)
 	}
-	return ""
+	return wording.Sentence{}
 }
 
 // plan is what a change would make of the configuration.
@@ -62,19 +62,21 @@ func (k *control) planSettings(c admin.SettingsChange) plan {
 		docs[d.Key] = d
 	}
 	values := k.config.Settings().Values
-	refuse := func(key, why string) { p.Refused = append(p.Refused, admin.SettingRefused{Key: key, Why: why}) }
+	refuse := func(key string, why wording.Sentence) {
+		p.Refused = append(p.Refused, admin.SettingRefused{Key: key, Why: why.String(), Words: why})
+	}
 	for _, key := range c.Reset {
 		if _, there := values[key]; !there {
-			refuse(key, "it was not changed on this box")
+			refuse(key, wording.Of("it was not changed on this box"))
 		}
 		if _, twice := c.Set[key]; twice {
-			refuse(key, "it is set and reset at once")
+			refuse(key, wording.Of("it is set and reset at once"))
 		}
 		delete(values, key)
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Set)) {
 		if d, known := docs[key]; known {
-			if why := whyFixed(d, k.config.Origin(key)); why != "" {
+			if why := whyFixed(d, k.config.Origin(key)); !why.Empty() {
 				refuse(key, why)
 				continue
 			}
@@ -86,10 +88,10 @@ func (k *control) planSettings(c admin.SettingsChange) plan {
 	var faults config.Faults
 	if errors.As(err, &faults) {
 		for _, f := range faults {
-			refuse(f.Key, f.Problem)
+			refuse(f.Key, wording.Of("%s", wording.Quote(f.Problem)))
 		}
 	} else if err != nil {
-		refuse("", err.Error())
+		refuse("", wording.From(err))
 	}
 	if len(p.Refused) == 0 {
 		p.compare(k.config)
@@ -151,7 +153,7 @@ func (k *control) ChangeSettings(ctx context.Context, c admin.SettingsChange, by
 	}
 	p := k.planSettings(c)
 	if len(p.Refused) > 0 {
-		return none, &admin.Refusal{Code: "setting_refused", Message: refusedText(p.Refused), Remedy: "Nothing was changed. See each with its reason: edgegw settings"}
+		return none, admin.Refuse("setting_refused", refusedWords(p.Refused), wording.Of("Nothing was changed. See each with its reason: edgegw settings"))
 	}
 	if len(p.Changes) == 0 {
 		return none, &admin.Refusal{Code: "conflict", Message: "that changes nothing", Remedy: "See what counts now: edgegw settings"}
@@ -188,12 +190,18 @@ func (k *control) try(ctx context.Context, p *plan, by string) error {
 	return nil
 }
 
-func refusedText(all []admin.SettingRefused) string {
-	var lines []string
+func refusedWords(all []admin.SettingRefused) (words wording.Sentence) {
 	for _, r := range all {
-		lines = append(lines, r.String())
+		one := r.Words
+		if r.Key != "" {
+			one = wording.Of("%s: %s", r.Key, r.Words)
+		}
+		if !words.Empty() {
+			one = wording.Of("%s; %s", words, one)
+		}
+		words = one
 	}
-	return strings.Join(lines, "; ")
+	return words
 }
 
 // SettingsHistory is what was changed.

@@ -125,7 +125,7 @@ func (t *teller) answer(a *store.StoryAnswer) {
 
 func (t *teller) item(i *sale.Item) {
 	text := fmt.Sprintf("put into quarantine as item %d: %s", i.No, refusedFor(i))
-	x := &admin.StoryItem{ID: strconv.FormatInt(i.No, 10), Message: i.Register == "", Event: i.Kind.String(), Reason: words(refusedFor(i)), InDoubt: i.InDoubt}
+	x := &admin.StoryItem{ID: strconv.FormatInt(i.No, 10), Message: i.Register == "", Event: i.Kind.String(), Reason: words(refusedFor(i)), ReasonWords: itemWords(i), InDoubt: i.InDoubt}
 	if x.Message {
 		text = fmt.Sprintf("%s kept as item %d and not taken: %s", i.Kind, i.No, refusedFor(i))
 		x.Code, x.Body = i.Fault.Code, t.body(i.Raw)

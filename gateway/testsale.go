@@ -13,6 +13,7 @@ import (
 	"edgegw/doctor"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 const (
@@ -52,7 +53,7 @@ func (k *control) TestSale(ctx context.Context, id sale.DeviceID, by string) (ad
 		return admin.TestSale{}, unknown(id)
 	}
 	if !k.rehearsing.TryLock() {
-		return admin.TestSale{}, &admin.Refusal{Code: "conflict", Message: "a test sale is being made already", Remedy: "Wait for it; it takes some seconds"}
+		return admin.TestSale{}, admin.Refuse("conflict", wording.Of("a test sale is being made already"), wording.Of("Wait for it; it takes some seconds"))
 	}
 	defer k.rehearsing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, rehearsalLimit)

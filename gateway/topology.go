@@ -12,6 +12,7 @@ import (
 	"edgegw/fiscal"
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // serverSide reports whether the operator chose the server-side topology for
@@ -165,7 +166,7 @@ func (k *control) ForgetPlatformKey(ctx context.Context, by string) error {
 
 func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo, known bool, by string) (admin.KeyResult, error) {
 	record := context.WithoutCancel(ctx)
-	state, notice := sale.KeyStateActive, ""
+	state, notice := sale.KeyStateActive, wording.Sentence{}
 	found := k.ask(ctx, info)
 	if now, err := k.ring.KeyInfo(sale.PlatformKey); err == nil && now.Version == info.Version {
 		info = now // what was found out about it meanwhile counts
@@ -182,9 +183,9 @@ func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo,
 		}
 		return admin.KeyResult{}, refused
 	default:
-		c := checkedKey{state: sale.KeyStateUnverified, notice: "OpenFiskal could not be asked: the key is stored and will be checked when it can be."}
+		c := checkedKey{state: sale.KeyStateUnverified, notice: wording.Of("OpenFiskal could not be asked: the key is stored and will be checked when it can be.")}
 		if found == keyOpen {
-			c.notice = "OpenFiskal answered, and confirmed the key for no register of this site: check the register ids and openfiskal.organization. The key is stored, and will be asked about again."
+			c.notice = wording.Of("OpenFiskal answered, and confirmed the key for no register of this site: check the register ids and openfiskal.organization. The key is stored, and will be asked about again.")
 		}
 		if inPlace(info.State) {
 			c.state = info.State // nobody could say more of it
@@ -198,7 +199,9 @@ func (k *control) judgePlatformKey(ctx context.Context, info devicekeys.KeyInfo,
 			return admin.KeyResult{}, err
 		}
 	}
-	return admin.KeyResult{RegisterID: sale.PlatformKey, Key: string(state), Notice: notice}, nil
+	result := admin.KeyResult{RegisterID: sale.PlatformKey, Key: string(state)}
+	result.Note(notice)
+	return result, nil
 }
 
 // ForRotation lists every key that a thief of this box has, whether a device uses

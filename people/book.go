@@ -21,6 +21,7 @@ import (
 
 	"edgegw/sale"
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // Rows are people and sessions on disk.
@@ -199,7 +200,7 @@ func (b *Book) add(ctx context.Context, p sale.Person, password secret.Text, by 
 		return "", ErrExists
 	}
 	if len(b.List()) >= mostPeople {
-		return "", fmt.Errorf("%w: there are %d people already", ErrPerson, mostPeople)
+		return "", wording.Err(ErrPerson, "that is no person: there are %d people already", mostPeople)
 	}
 	if password.Empty() {
 		pin = newPIN()
@@ -406,13 +407,13 @@ func (b *Book) Shift(ctx context.Context, by time.Duration, now time.Time) error
 func check(p sale.Person, password secret.Text) error {
 	switch {
 	case !ValidName(p.Name):
-		return fmt.Errorf("%w: a name has 1 to 32 of a-z, 0-9, - and ., and begins with a letter", ErrPerson)
+		return wording.Err(ErrPerson, "that is no person: a name has 1 to 32 of a-z, 0-9, - and ., and begins with a letter")
 	case !p.Role.Valid():
-		return fmt.Errorf("%w: a role is one of %v", ErrPerson, sale.Roles)
+		return wording.Err(ErrPerson, "that is no person: a role is one of %v", sale.Roles)
 	case password.Empty() && p.Role == sale.RoleOwner:
-		return fmt.Errorf("%w: an owner needs one of his own", ErrPassword)
+		return wording.Err(ErrPassword, "the password cannot be used: an owner needs one of his own")
 	case password.Empty() && p.ExpiresAt.IsZero():
-		return fmt.Errorf("%w: a PIN needs an end", ErrPerson)
+		return wording.Err(ErrPerson, "that is no person: a PIN needs an end")
 	case password.Empty():
 		return nil
 	}
@@ -438,13 +439,13 @@ func checkPassword(name string, password secret.Text) error {
 	p := password.Reveal()
 	switch {
 	case len([]rune(string(p))) < leastPassword:
-		return fmt.Errorf("%w: it has 10 characters or more", ErrPassword)
+		return wording.Err(ErrPassword, "the password cannot be used: it has 10 characters or more")
 	case len(p) > mostPassword:
-		return fmt.Errorf("%w: it is longer than 200 bytes", ErrPassword)
+		return wording.Err(ErrPassword, "the password cannot be used: it is longer than 200 bytes")
 	case bytes.Contains(bytes.ToLower(p), []byte(name)) && len(name) > 3:
-		return fmt.Errorf("%w: it holds the name", ErrPassword)
+		return wording.Err(ErrPassword, "the password cannot be used: it holds the name")
 	case same(p):
-		return fmt.Errorf("%w: it is the first that anybody would try", ErrPassword)
+		return wording.Err(ErrPassword, "the password cannot be used: it is the first that anybody would try")
 	}
 	return nil
 }

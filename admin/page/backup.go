@@ -31,7 +31,7 @@ func (s *Site) backupFile(v *visit) error {
 	}
 	passphrase := v.r.PostForm.Get("passphrase")
 	if passphrase != v.r.PostForm.Get("again") {
-		return s.showBackup(v, &admin.Refusal{Code: "invalid", Message: v.t("The two passphrases differ."), Remedy: v.t("Type it twice.")})
+		return s.showBackup(v, &admin.Refusal{Code: "invalid", Message: "The two passphrases differ.", Remedy: "Type it twice."})
 	}
 	st, err := s.Backend.Status(v.r.Context())
 	if err != nil {

@@ -1,17 +1,20 @@
 package page
 
 import (
+	"html/template"
 	"strings"
 
 	"edgegw/health"
+	"edgegw/wording"
 )
 
 // inWords is a condition as a person reads it. Beneath is the gateway's own wording
 // where that says more: in another language only what its code says is translated.
 type inWords struct {
 	health.Condition
-	Beneath string
-	Open    string // the page where it can be seen to; "" where there is none
+	Title, Remedy template.HTML
+	Beneath       string
+	Open          string // the page where it can be seen to; "" where there is none
 }
 
 // seenTo is where. Of a device it is the device's own page.
@@ -24,13 +27,13 @@ var seenTo = map[string]string{
 
 // condition puts a condition into the language of the page.
 func (l lang) condition(c health.Condition) inWords {
-	w := inWords{Condition: c, Open: seenTo[c.Code]}
+	w := inWords{Condition: c, Open: seenTo[c.Code], Title: l.orText(wording.Sentence{}, c.Title), Remedy: l.orText(wording.Sentence{}, c.Remedy)}
 	if strings.HasSuffix(w.Open, "/") {
 		w.Open += c.Affected
 	}
 	if german, ok := conditionsInGerman[c.Code]; ok && l != english {
 		w.Beneath = c.Title + ". " + c.Remedy
-		w.Title, w.Remedy = german[0], german[1]
+		w.Title, w.Remedy = template.HTML(template.HTMLEscapeString(german[0])), template.HTML(template.HTMLEscapeString(german[1]))
 	}
 	return w
 }

@@ -75,17 +75,17 @@ func (v *visit) credentials(c admin.Credentials, err error, again func(*admin.Re
 func (v *visit) deviceID() (sale.DeviceID, error) {
 	id := sale.DeviceID(v.r.PathValue("id"))
 	if !id.Valid() {
-		return "", &admin.Refusal{Code: "not_found", Message: v.t("There is no such device."), Remedy: v.t("See the list of devices.")}
+		return "", &admin.Refusal{Code: "not_found", Message: "There is no such device.", Remedy: "See the list of devices."}
 	}
 	return id, nil
 }
 
 type deviceView struct {
-	Device admin.Device
-	Story  admin.Explanation
-	Sales  []admin.Sale
-	Act    string
-	Serial string
+	Device   admin.Device
+	Sentence string
+	Sales    []admin.Sale
+	Act      string
+	Serial   string
 }
 
 func (s *Site) lookUp(v *visit) (deviceView, error) {
@@ -102,13 +102,19 @@ func (s *Site) device(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if d.Story, err = s.Backend.Explain(v.r.Context(), string(d.Device.DeviceID)); err != nil {
+	story, err := s.Backend.Explain(v.r.Context(), string(d.Device.DeviceID))
+	if err != nil {
 		return err
 	}
+	st, err := s.Backend.Status(v.r.Context())
+	if err != nil {
+		return err
+	}
+	d.Sentence = v.deviceSentence(d.Device, story.Sentence, &st)
 	if d.Sales, err = s.Backend.Sales(v.r.Context(), admin.SaleFilter{DeviceID: d.Device.DeviceID, Limit: 10}); err != nil {
 		return err
 	}
-	return v.show("device", view{Title: string(d.Device.DeviceID), At: "devices", Content: d, Live: true})
+	return v.show("device", view{Title: string(d.Device.DeviceID), At: "devices", Status: &st, Content: d, Live: true})
 }
 
 // acts are what may be done with a device; those that are true ask first.

@@ -17,7 +17,7 @@ func (s *Site) export(v *visit) error {
 		}
 		day, err := time.ParseInLocation(time.DateOnly, text, time.Local)
 		if err != nil {
-			return &admin.Refusal{Code: "invalid", Message: v.t("That is no day."), Remedy: v.t("Write it as in 2026-11-22.")}
+			return &admin.Refusal{Code: "invalid", Message: "That is no day.", Remedy: "Write it as in 2026-11-22."}
 		}
 		*into = day
 	}

@@ -185,7 +185,7 @@ func (s *Site) guard(rt route) http.Handler {
 	})
 	other.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{site: s, w: w, r: r, lang: langOf(r)}
-		v.refuse(http.StatusForbidden, &admin.Refusal{Code: admin.CodeCrossOrigin, Message: v.t("Another page has sent your browser here."), Remedy: v.t("Nothing was changed. Open this page by itself and try again.")})
+		v.refuse(http.StatusForbidden, &admin.Refusal{Code: admin.CodeCrossOrigin, Message: "Another page has sent your browser here.", Remedy: "Nothing was changed. Open this page by itself and try again."})
 	}))
 	return other.Handler(show)
 }
@@ -208,7 +208,7 @@ func (s *Site) admit(v *visit, n need) bool {
 		s.sendToLogin(v)
 		return false
 	case n == worker && p.Role == sale.RoleAuditor, n == owner && p.Role != sale.RoleOwner:
-		v.refuse(http.StatusForbidden, &admin.Refusal{Code: "role", Message: v.t("Your role does not allow that."), Remedy: v.t("Ask the owner of this site.")})
+		v.refuse(http.StatusForbidden, &admin.Refusal{Code: "role", Message: "Your role does not allow that.", Remedy: "Ask the owner of this site."})
 		return false
 	}
 	return true
@@ -237,7 +237,7 @@ func (s *Site) siteCA(v *visit) error {
 }
 
 func (s *Site) notFound(v *visit) error {
-	return &admin.Refusal{Code: "not_found", Message: v.t("There is no such page."), Remedy: v.t("Go to the overview.")}
+	return &admin.Refusal{Code: "not_found", Message: "There is no such page.", Remedy: "Go to the overview."}
 }
 
 // maxForm bounds a form that is sent.
@@ -248,7 +248,7 @@ func (v *visit) form() error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
 	if err := v.r.ParseForm(); err != nil {
 		_, _ = io.Copy(io.Discard, v.r.Body)
-		return &admin.Refusal{Code: "invalid", Message: v.t("The form could not be read."), Remedy: v.t("Send it again.")}
+		return &admin.Refusal{Code: "invalid", Message: "The form could not be read.", Remedy: "Send it again."}
 	}
 	return nil
 }

@@ -758,6 +758,8 @@ func TestEveryTextIsInGerman(t *testing.T) {
 	quoted := `"((?:[^"\\]|\\.)*)"`
 	inPage, ofMany := regexp.MustCompile(`\bt `+quoted), regexp.MustCompile(`count [^"]*`+quoted+` `+quoted)
 	inCode, manyInCode := regexp.MustCompile(`\.(?:t|text)\(`+quoted), regexp.MustCompile(`count\([^"\n]*, `+quoted+`, `+quoted+`\)`)
+	ofWording := regexp.MustCompile(`wording\.Of\(` + quoted)
+	refused := regexp.MustCompile(`Message: ` + quoted + `, Remedy: ` + quoted)
 	err := fs.WalkDir(files, "templates", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			var b []byte
@@ -773,12 +775,14 @@ func TestEveryTextIsInGerman(t *testing.T) {
 	for _, source := range sources(t) {
 		note(inCode.FindAllStringSubmatch(source, -1))
 		note(manyInCode.FindAllStringSubmatch(source, -1))
+		note(refused.FindAllStringSubmatch(source, -1))
+		note(ofWording.FindAllStringSubmatch(source, -1))
 	}
 	for _, w := range words {
 		used[w] = true
 	}
 	for text := range used {
-		if _, ok := inGerman[text]; !ok {
+		if _, ok := translated(text); !ok {
 			t.Errorf("no German for %q", text)
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Site) addPerson(v *visit) error {
 	in := peopleView{Name: v.field("name"), Role: sale.Role(v.field("role"))}
 	days, err := strconv.Atoi(v.field("days"))
 	if err != nil || days < 1 || days > pinDays[len(pinDays)-1] || in.Role == sale.RoleOwner {
-		return s.showPeople(v, in, &admin.Refusal{Code: "invalid", Message: v.t("The form could not be read."), Remedy: v.t("Send it again.")})
+		return s.showPeople(v, in, &admin.Refusal{Code: "invalid", Message: "The form could not be read.", Remedy: "Send it again."})
 	}
 	added, err := s.Backend.AddPerson(v.r.Context(), admin.AddPerson{Name: in.Name, Role: in.Role, Lives: time.Duration(days) * 24 * time.Hour}, v.by())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/wording"
 )
 
 // views are the templates of one language by their names.
@@ -56,6 +57,13 @@ func funcs(l lang, now func() time.Time) template.FuncMap {
 		"money":       l.money,
 		"word":        l.word,
 		"checktitle":  l.checkTitle,
+		"found":       l.found,
+		"fix":         l.fix,
+		"refusal":     l.refusal,
+		"ortext":      l.orText,
+		"quoted":      func(text string) template.HTML { return l.orText(wording.Sentence{}, text) },
+		"flag":        l.flag,
+		"act":         l.act,
 		"settingword": l.settingWord,
 		"icon":        icon,
 		"inwords":     l.condition,
@@ -188,6 +196,8 @@ var words = map[string]string{
 	"start": "start", "update": "update", "complete": "end", "cancel": "cancellation", "superseded": "replaced", "closed": "not needed any more",
 	"pump": "pump", "charger": "charger", "kiosk": "kiosk",
 	"owner": "owner", "technician": "technician", "auditor": "auditor",
+	"register key": "key of a register", "platform key": "platform key", "retired": "replaced",
+	"kernel": "the system", "clock": "the clock as it is", "openfiskal": "OpenFiskal's answers", "continued": "what was known before the clock jumped", "floor": "the last time that has certainly passed",
 	"retry": "try again", "resolve": "it is at OpenFiskal already", "discard": "give it up",
 	"accepted": "OpenFiskal takes it", "no_fiscal_unit": "its fiscal unit is not active yet", "sealed": "it cannot be opened here",
 }

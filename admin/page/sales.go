@@ -114,7 +114,7 @@ func (s *Site) amounts(v *visit, text string) (sale.Amounts, error) {
 	}
 	all, ok := sale.ParseAmounts(text, currency)
 	if !ok {
-		return all, &admin.Refusal{Code: "invalid", Message: v.t("That is no amount."), Remedy: v.t("Write it as in 76.22, or 76.22..80 for all between.")}
+		return all, &admin.Refusal{Code: "invalid", Message: "That is no amount.", Remedy: "Write it as in 76.22, or 76.22..80 for all between."}
 	}
 	return all, nil
 }
@@ -139,7 +139,7 @@ func (v *visit) moment(text string, last bool) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, &admin.Refusal{Code: "invalid", Message: v.t("That is no time."), Remedy: v.t("Write it as in 2026-11-22T08:45, or a day as in 2026-11-22.")}
+	return time.Time{}, &admin.Refusal{Code: "invalid", Message: "That is no time.", Remedy: "Write it as in 2026-11-22T08:45, or a day as in 2026-11-22."}
 }
 
 type saleView struct {
@@ -155,14 +155,18 @@ func (s *Site) sale(v *visit) error {
 	if err != nil {
 		return orAgain(err, func(f *admin.Refusal) error {
 			if f.Code == "not_found" {
-				f = &admin.Refusal{Code: f.Code, Message: v.t("There is no such sale on this box."), Remedy: v.t("Search by another part of it.")}
+				f = &admin.Refusal{Code: f.Code, Message: "There is no such sale on this box.", Remedy: "Search by another part of it."}
 			}
 			return f
 		})
 	}
-	c := saleView{Sale: story.Sale, Sentence: story.Sentence, Payloads: payloads}
+	st, err := s.Backend.Status(v.r.Context())
+	if err != nil {
+		return err
+	}
+	c := saleView{Sale: story.Sale, Sentence: v.saleSentence(&story, &st), Payloads: payloads}
 	for i := range story.Parts {
 		c.Lines = append(c.Lines, v.line(&story.Parts[i]))
 	}
-	return v.show("sale", view{Title: v.t("Sale"), At: "sales", Live: !payloads, Content: c})
+	return v.show("sale", view{Title: v.t("Sale"), At: "sales", Status: &st, Live: !payloads, Content: c})
 }

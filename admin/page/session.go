@@ -92,7 +92,7 @@ func (s *Site) claim(v *visit) error {
 		return v.show("claim", view{Title: v.t("Claim this gateway"), Content: loginView{name}, Refusal: f})
 	}
 	if v.r.PostForm.Get("password") != v.r.PostForm.Get("again") {
-		return again(&admin.Refusal{Code: "invalid", Message: v.t("The two passwords differ."), Remedy: v.t("Type the same one twice.")})
+		return again(&admin.Refusal{Code: "invalid", Message: "The two passwords differ.", Remedy: "Type the same one twice."})
 	}
 	session, err := s.Door.Claim(v.r.Context(), v.field("code"), name, secret.FromString(v.r.PostForm.Get("password")), v.origin())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/wording"
 )
 
 type settingsView struct {
@@ -129,7 +130,7 @@ func (s *Site) asked(v *visit, form url.Values) (admin.SettingsChange, error) {
 	for _, one := range now.Settings {
 		_, set := c.Set[one.Key]
 		if one.OnBox && (set || slices.Contains(c.Reset, one.Key)) {
-			return c, &admin.Refusal{Code: "role", Message: one.Key + ": " + v.whyNot(one), Remedy: v.t("Nothing was changed.")}
+			return c, admin.Refuse("role", wording.Of("%s: %s", one.Key, v.whyNot(one)), wording.Of("Nothing was changed."))
 		}
 	}
 	return c, nil
@@ -143,7 +144,7 @@ func (s *Site) rollback(v *visit, now admin.Settings, text string) (admin.Settin
 	n, err := strconv.Atoi(text)
 	switch {
 	case err != nil || n < 0 || n > len(all):
-		return admin.SettingsChange{}, &admin.Refusal{Code: "not_found", Message: v.t("There is no such state."), Remedy: v.t("Go back and choose another one.")}
+		return admin.SettingsChange{}, &admin.Refusal{Code: "not_found", Message: "There is no such state.", Remedy: "Go back and choose another one."}
 	case n == 0:
 		return admin.RollBack(now, admin.SettingsRecord{}), nil
 	}

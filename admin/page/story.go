@@ -1,6 +1,7 @@
 package page
 
 import (
+	"html/template"
 	"strconv"
 	"time"
 
@@ -12,7 +13,7 @@ type storyLine struct {
 	At      time.Time
 	Mood    string // good, notice, bad or ""
 	Title   string
-	Beneath []string
+	Beneath []template.HTML
 	Item    string // of the quarantine
 	Times   int    // more than one: as often, until Until
 	Until   time.Time
@@ -20,24 +21,27 @@ type storyLine struct {
 	Texts   []detail // what was reported, sent and answered
 }
 
-type detail struct{ Name, Text string }
+type detail struct {
+	Name, Text string
+	Quoted     bool // what somebody else has said, in English
+}
 
 // detail adds what only somebody's support asks for.
 func (l *storyLine) detail(name, text string) {
 	if text != "" {
-		l.Details = append(l.Details, detail{name, text})
+		l.Details = append(l.Details, detail{Name: name, Text: text})
 	}
 }
 
 func (l *storyLine) text(name, text string) {
 	if text != "" {
-		l.Texts = append(l.Texts, detail{name, text})
+		l.Texts = append(l.Texts, detail{Name: name, Text: text})
 	}
 }
 
 func (l *storyLine) beneath(text string) {
 	if text != "" {
-		l.Beneath = append(l.Beneath, text)
+		l.Beneath = append(l.Beneath, template.HTML(template.HTMLEscapeString(text)))
 	}
 }
 
@@ -61,7 +65,8 @@ func (v *visit) line(p *admin.StoryPart) storyLine {
 	case p.Receipt != nil:
 		v.receiptLine(&l, p.Receipt, p.What == "delivered")
 	default: // of a newer gateway
-		l.Title = p.Text
+		l.Title = p.What
+		l.Details = append(l.Details, detail{v.t("In its own words"), p.Text, true})
 	}
 	return l
 }
@@ -94,14 +99,7 @@ func (v *visit) eventLine(l *storyLine, e *admin.StoryEvent) {
 		l.beneath(v.t("How right the gateway's clock was is not recorded."))
 	}
 	for _, f := range e.Flags {
-		switch f {
-		case "superseded":
-			l.beneath(v.t("A newer report took its place before it was sent."))
-		case "start_missing":
-			l.beneath(v.t("Its start was never reported."))
-		default:
-			l.beneath(f)
-		}
+		l.beneath(v.lang.flag(f))
 	}
 	l.text(v.t("What the device reported"), e.Payload)
 	for _, c := range e.Calls {
@@ -114,7 +112,9 @@ func (v *visit) attemptLine(l *storyLine, a *admin.StoryAttempt) {
 	l.Mood, l.Title, l.Times, l.Until = "notice", v.t("Tried in vain: %s", v.lang.word(a.Step)), a.Times, a.Last
 	l.beneath(v.classWords(a.Class))
 	v.atOpenFiskal(l, a.Status, a.Code, a.RequestID)
-	l.detail(v.t("In its own words"), a.Detail)
+	if a.Detail != "" {
+		l.Details = append(l.Details, detail{v.t("In its own words"), a.Detail, true})
+	}
 	l.text(v.t("What OpenFiskal said"), a.Body)
 }
 
@@ -172,7 +172,7 @@ func (v *visit) itemLine(l *storyLine, i *admin.StoryItem) {
 		l.Title = v.t("Put into quarantine.")
 		l.text(v.t("What OpenFiskal said"), i.Body)
 	}
-	l.beneath(i.Reason)
+	l.Beneath = append(l.Beneath, v.lang.orText(i.ReasonWords, i.Reason))
 	if i.InDoubt {
 		l.beneath(v.t("It may have been carried out."))
 	}

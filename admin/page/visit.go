@@ -134,7 +134,7 @@ func (v *visit) fault(err error) {
 		return
 	}
 	v.site.Log.Error("a page could not be shown", "path", v.r.URL.Path, "cause", err)
-	v.refuse(http.StatusInternalServerError, &admin.Refusal{Code: "internal", Message: v.t("The gateway could not do that."), Remedy: v.t("Try again. If it lasts, look into the gateway's log.")})
+	v.refuse(http.StatusInternalServerError, &admin.Refusal{Code: "internal", Message: "The gateway could not do that.", Remedy: "Try again. If it lasts, look into the gateway's log."})
 }
 
 func (v *visit) refuse(status int, f *admin.Refusal) {

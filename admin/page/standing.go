@@ -1,0 +1,82 @@
+package page
+
+import (
+	"strings"
+
+	"edgegw/admin"
+	"edgegw/health"
+)
+
+// How a device and a sale are, in a sentence. In English it is the gateway's own; in
+// another language it is made of the same facts.
+
+// flag says what is remarkable about a sale or an event.
+func (l lang) flag(flag string) string {
+	switch flag {
+	case "superseded":
+		return l.text("A newer report took its place before it was sent.")
+	case "start_missing":
+		return l.text("Its start was never reported.")
+	case "qos0":
+		return l.text("It was sent with QoS 0, which nobody acknowledges.")
+	}
+	return flag
+}
+
+func (v *visit) deviceSentence(d admin.Device, own string, st *admin.Status) string {
+	if v.lang == english {
+		return own
+	}
+	var parts []string
+	if d.Waiting > 0 {
+		parts = append(parts, v.lang.count(d.Waiting, "%d sale of its register waits.", "%d sales of its register wait."))
+	} else {
+		parts = append(parts, v.t("No sale of its register waits."))
+	}
+	if d.Receipts > 0 {
+		parts = append(parts, v.lang.count(d.Receipts, "%d receipt waits for it.", "%d receipts wait for it."))
+	}
+	return strings.Join(append(parts, v.causes(st, d.Waiting > 0, string(d.DeviceID), string(d.RegisterID))...), " ")
+}
+
+func (v *visit) saleSentence(story *admin.SaleStory, st *admin.Status) string {
+	if v.lang == english {
+		return story.Sentence
+	}
+	s := &story.Sale
+	switch {
+	case s.State == "confirmed" && s.FiscalState == "pending":
+		return v.t("OpenFiskal has it, and has not signed it yet; it is asked again by itself.")
+	case s.State == "confirmed" && s.FiscalState == "failed":
+		return v.t("OpenFiskal has it and could not sign it; tell its support the id of the last request.")
+	case s.State == "confirmed" && s.DocumentNumber != "":
+		return v.t("OpenFiskal has confirmed it with the receipt %s.", s.DocumentNumber)
+	case s.State == "confirmed":
+		return v.t("OpenFiskal has confirmed it.")
+	case s.State == "quarantined":
+		return v.t("It is in quarantine and waits for a decision.")
+	case s.State == "resolved":
+		return v.t("A person has decided about it.")
+	case s.Open:
+		return v.t("It is open: its end has not been reported.")
+	}
+	return strings.Join(append([]string{v.t("It waits for OpenFiskal.")}, v.causes(st, true, string(s.RegisterID))...), " ")
+}
+
+// siteWide are conditions that hold up every register.
+var siteWide = map[string]bool{"uplink_down": true, "signing_down": true, "kek_missing": true, "storage_full": true, "storage_failed": true}
+
+// causes are the conditions that somebody who looks at one of affected should know, and
+// what to do.
+func (v *visit) causes(st *admin.Status, waits bool, affected ...string) (parts []string) {
+	for _, c := range st.Conditions {
+		concerns := waits && siteWide[c.Code]
+		for _, a := range affected {
+			concerns = concerns || c.Severity >= health.Attention && a != "" && c.Affected == a
+		}
+		if german, known := conditionsInGerman[c.Code]; concerns && known {
+			parts = append(parts, strings.TrimRight(german[0], ". ")+".", strings.TrimRight(german[1], ". ")+".")
+		}
+	}
+	return parts
+}
