@@ -34,7 +34,7 @@ func (l lang) sentence(s wording.Sentence) template.HTML {
 		case wording.Sentence:
 			html = l.sentence(v)
 		case wording.Quote:
-			html = asItIs(string(v))
+			html = "„" + asItIs(string(v)) + "“"
 		case wording.Word:
 			html = template.HTML(template.HTMLEscapeString(l.word(string(v))))
 		case doctor.Condition:

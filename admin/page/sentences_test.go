@@ -281,7 +281,7 @@ func TestEveryActIsInGerman(t *testing.T) {
 // that a browser would take for markup.
 func TestASentenceInGerman(t *testing.T) {
 	s := wording.Of("%s: %s", wording.Of("%s (%s)", wording.Of("OpenFiskal refused the request as it is"), "422 <a>"), wording.Quote("no <b>tax</b>"))
-	want := template.HTML(`OpenFiskal hat die Anfrage abgelehnt, so wie sie ist (422 &lt;a&gt;): <span lang="en">no &lt;b&gt;tax&lt;/b&gt;</span>`)
+	want := template.HTML(`OpenFiskal hat die Anfrage abgelehnt, so wie sie ist (422 &lt;a&gt;): „<span lang="en">no &lt;b&gt;tax&lt;/b&gt;</span>“`)
 	if got := german.sentence(s); got != want {
 		t.Errorf("got %s", got)
 	}

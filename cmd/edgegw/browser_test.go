@@ -201,6 +201,7 @@ func newSite(t *testing.T, settings ...string) (*box, *sandbox.Service, *chromiu
 	t.Helper()
 	flags, service := uplink(t, sandbox.Options{})
 	b := newBox(t, flags...)
+	b.life = browserLimit
 	listen := freePort(t)
 	b.flags[slices.Index(b.flags, "http.listen=127.0.0.1:0")] = "http.listen=" + listen
 	for _, s := range settings {

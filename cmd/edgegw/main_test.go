@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,8 @@ type box struct {
 	t     *testing.T
 	dir   string
 	flags []string
-	pid   int // of the gateway, once started
+	pid   int           // of the gateway, once started
+	life  time.Duration // after which a gateway that is still there is killed; 0: deadline
 }
 
 func newBox(t *testing.T, flags ...string) *box {
@@ -140,7 +142,7 @@ func decode[T any](t *testing.T, o outcome) (v T) {
 // SIGTERM and checks that this is a clean end.
 func (b *box) start() (stop func()) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), deadline) // it lives into the test's clean-up
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.t.Context()), cmp.Or(b.life, deadline)) // it lives into the test's clean-up
 	c := command(ctx, append(append([]string{}, b.flags...), "run")...)
 	var log bytes.Buffer
 	c.Stderr = &log
