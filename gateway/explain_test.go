@@ -66,7 +66,7 @@ func (w *world) control(l *life) *control {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &control{db: l.db, ring: l.ring, relay: l.relay, tokens: none, people: nobody, since: time.Now(), meters: newMeters(),
+	return &control{db: l.db, ring: l.ring, relay: l.relay, tokens: none, people: nobody, since: time.Now(), meters: newMeters(), history: newHistory(nil),
 		clock: clock.New(clock.Options{Built: bubbleBegin, Synchronised: func() bool { return true }})}
 }
 

@@ -47,6 +47,12 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	fleet, registers := b.fleet(service, 8)
 	service.SetLatency(5 * time.Millisecond) // so that a kill meets requests under way
 
+	// How long this machine takes to a gateway that answers, with all else it does:
+	// kills must come before and after that.
+	began := time.Now()
+	b.start()()
+	lives := 400 + int(2*time.Since(began).Milliseconds())
+
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	defer cancel()
 	sold := make(chan error, 1)
@@ -60,7 +66,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		pause(time.Duration(20+chance.IntN(400)) * time.Millisecond)
+		pause(time.Duration(20+chance.IntN(lives)) * time.Millisecond)
 		_ = c.Process.Kill()
 		if err := c.Wait(); err == nil || c.ProcessState.ExitCode() != -1 {
 			t.Fatalf("the gateway ended by itself: %v\n%s", err, logs.String())
