@@ -35,6 +35,10 @@ const accessToMetrics = withMetrics | withRead
 // MetricsPath is where metrics are served.
 const MetricsPath = "/metrics"
 
+// HealthPath says whether the gateway does its job, to whoever asks (CONTRACT.md
+// section 7).
+const HealthPath = "/healthz"
+
 var accessOf = map[sale.Scope]access{sale.ScopeMetrics: withMetrics, sale.ScopeRead: withRead, sale.ScopeProvision: withProvision}
 
 // opens reports whether a token of the scope opens the route.

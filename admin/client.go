@@ -72,6 +72,28 @@ func LocalUser() string {
 	return "cli:uid " + strconv.Itoa(os.Getuid())
 }
 
+// Healthy gives nil where the gateway says that it does its job: a message has gone
+// the whole way of a device's, to its acknowledgement, within the last minute.
+func (c *Client) Healthy(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edgegw"+HealthPath, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", err)
+	}
+	defer answer.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
+	if err != nil {
+		return fmt.Errorf("ask the gateway: %w", err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(said)))
+	}
+	return nil
+}
+
 // Status asks for the site in one look.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/status", nil, "", &s)

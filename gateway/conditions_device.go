@@ -16,6 +16,8 @@ func (k *control) deviceSide(b *health.Board) {
 	}
 	k.running.accepting.conditions(b)
 	k.running.failureCondition(b)
+	k.running.damageCondition(b)
+	k.lastRunCondition(b)
 	for id, p := range k.presence() {
 		if p.Fight != nil {
 			b.Set(fightCondition(id, *p.Fight))

@@ -64,6 +64,8 @@ type control struct {
 	exporting sync.Mutex  // one export at a time
 	settings  settingsState
 	history   *history
+	before    lastRun // how the run before ended; of a gateway
+	times     int     // runs in a row that did not end cleanly, before this one
 
 	identifying identifying
 	rehearsing  sync.Mutex // one test sale at a time

@@ -121,7 +121,7 @@ func TestTheCanaryIsNobodyElse(t *testing.T) {
 	defer s.off()
 	for _, secret := range []string{"", "guess"} {
 		conn := s.dial()
-		if err := published(conn, []byte(secret)); err == nil || !strings.Contains(err.Error(), "the log-in") {
+		if err := published(conn, []byte(secret), largeCanary); err == nil || !strings.Contains(err.Error(), "the log-in") {
 			t.Errorf("with %q: %v", secret, err)
 		}
 		conn.Close()

@@ -58,6 +58,9 @@ type Options struct {
 
 	// Trial gives a moment after which changed settings are undone; nil is time.After.
 	Trial func(time.Duration) <-chan time.Time
+	// Abort ends the process where the gateway does not end within a bounded time
+	// after it was asked to, or has to: something hangs. nil: nobody does.
+	Abort func(cause error)
 }
 
 // Gateway is one site's gateway, open and bound.
@@ -70,17 +73,20 @@ type Gateway struct {
 	accepting *acceptance
 	remember  chan struct{} // how the uplink was is to be written down
 	canary    canary
-	local     net.Listener  // the commands' socket
-	page      net.Listener  // http.listen, nil if off
-	pageTLS   net.Listener  // http.tls_listen, nil if off
-	pageConf  *tls.Config   // how that one is served
-	door      *door         // of both
-	scrape    http.Handler  // the metrics
-	browsers  http.Handler  // the technicians' page
-	ending    chan struct{} // closed when the gateway ends, for those who wait for news
-	leaving   chan struct{} // closed when another one is to take its place
+	pulse     *pulse
+	damage    atomic.Pointer[string] // of the journal, once it was found
+	local     net.Listener           // the commands' socket
+	page      net.Listener           // http.listen, nil if off
+	pageTLS   net.Listener           // http.tls_listen, nil if off
+	pageConf  *tls.Config            // how that one is served
+	door      *door                  // of both
+	scrape    http.Handler           // the metrics
+	browsers  http.Handler           // the technicians' page
+	ending    chan struct{}          // closed when the gateway ends, for those who wait for news
+	leaving   chan struct{}          // closed when another one is to take its place
 	successor atomic.Pointer[config.Config]
-	served    bool // by Serve, which lets another one take its place; set before it runs
+	cause     error // why the run ended; nil where it was asked to
+	served    bool  // by Serve, which lets another one take its place; set before it runs
 	run       sync.Once
 }
 
@@ -100,6 +106,10 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 	if err := g.bind(); err != nil {
 		return nil, err
 	}
+	if err := core.beginRun(); err != nil {
+		return nil, err
+	}
+	core.undo(func() error { return core.endRun(g.cause) })
 	core.running = g
 	core.settings.begin(core.now())
 	return g, nil
@@ -272,6 +282,7 @@ func (g *Gateway) bind() error {
 	c := g.config
 	g.site, g.remember = site{changed: make(chan struct{}, 1)}, make(chan struct{}, 1)
 	g.accepting = newAcceptance(g.db.Canary, g.site.poke, g.log)
+	g.pulse = newPulse(g.flySmall)
 	g.cards = cardWatch{seen: map[sale.DeviceID]int64{}, poke: make(chan struct{}, 1), counted: g.meters.cards}
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
 	g.relay = relay.New(relay.Options{

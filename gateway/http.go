@@ -74,6 +74,7 @@ func (g *Gateway) serveSocket(ctx context.Context) error {
 		return nil
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+admin.HealthPath, g.healthz)
 	mux.Handle("/", g.tidy.handler(admin.Handler(g.control)))
 	mux.Handle("GET "+admin.MetricsPath, g.scrape) // its mode 0600 says who may ask
 	return serve(ctx, newServer(mux, g.log), g.local)
@@ -89,7 +90,7 @@ func (g *Gateway) serveHTTP(ctx context.Context) error {
 		return nil
 	}
 	remote := g.remote()
-	mux := newPage()
+	mux := g.newPage()
 	if onLoopback(g.page.Addr()) {
 		mux.Handle("/api/", remote)
 		mux.Handle("GET "+admin.MetricsPath, forThisMachine(g.scrape, remote))
@@ -110,7 +111,7 @@ func (g *Gateway) serveHTTPS(ctx context.Context) error {
 		return nil
 	}
 	remote := g.remote()
-	mux := newPage()
+	mux := g.newPage()
 	mux.Handle("/api/", remote)
 	mux.Handle("GET "+admin.MetricsPath, remote)
 	mux.Handle("/", g.browsers)
@@ -119,9 +120,10 @@ func (g *Gateway) serveHTTPS(ctx context.Context) error {
 
 // newPage answers what needs no login (CONTRACT.md ruling 15). /readyz has
 // nothing to find out: the store is open and migrated and MQTT is bound, or this
-// would not run.
-func newPage() *http.ServeMux {
+// would not run. /healthz says whether it does its job.
+func (g *Gateway) newPage() *http.ServeMux {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+admin.HealthPath, g.healthz)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "ready\n") // whoever asked is gone: nothing to tell him

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ type meters struct {
 	requests *prometheus.HistogramVec
 	attempts *prometheus.CounterVec
 	cards    prometheus.Counter
+	ended    atomic.Int64 // requests to OpenFiskal
 
 	inVain, turnedAway prometheus.Counter // of the HTTP listeners
 }
@@ -65,6 +67,7 @@ func (m *meters) committed(took time.Duration, changes int) {
 // observed is fiscal.Options.Observed.
 func (m *meters) observed(purpose, outcome string, took time.Duration) {
 	m.requests.WithLabelValues(purpose, outcome).Observe(took.Seconds())
+	m.ended.Add(1)
 }
 
 // counted is OpenFiskal as the relay sees it, with the end of each attempt

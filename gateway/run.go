@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"edgegw/admin"
 )
 
@@ -16,7 +18,10 @@ import (
 // gives its cause. It closes the gateway.
 func (g *Gateway) Run(ctx context.Context) error {
 	err := errors.New("run the gateway: it has run before")
-	g.run.Do(func() { err = g.serve(ctx) })
+	g.run.Do(func() {
+		err = g.serve(ctx)
+		g.cause = err
+	})
 	return errors.Join(err, g.Close())
 }
 
@@ -41,12 +46,15 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "keys", run: g.checkKeys},
 		{name: "kek", run: g.awaitKEK},
 		{name: "accept", run: g.accepting.run},
+		{name: "check", run: g.checkAfter},
 		{name: "cards", run: g.noteCards},
 		{name: "settings", run: g.awaitConfirmation},
 		{name: "history", run: g.keepHistory},
 		{name: "link", run: g.watchLink},
 		{name: "relay", run: g.relay.Run},
 		{name: "broker", run: g.broker.Run},
+		{name: "pulse", run: g.pulse.run},
+		{name: "watchdog", run: g.newWatchdog().run},
 	}
 	died := make(chan error, len(stages))
 	base := context.WithoutCancel(ctx)
@@ -67,9 +75,11 @@ func (g *Gateway) serve(ctx context.Context) error {
 	}
 	g.sayUnclaimed()
 	g.log.Info("the gateway runs", "site", g.config.Site.Name, "mqtt", g.MQTTURL(), "openfiskal", g.config.OpenFiskal.BaseURL, "version", g.options.Version)
+	notify(daemon.SdNotifyReady)
 	var cause error
 	select {
 	case <-ctx.Done():
+		notify(daemon.SdNotifyStopping)
 	case cause = <-died:
 	case <-g.db.Failed():
 		cause = g.db.Cause()
@@ -78,6 +88,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 	}
 	g.log.Info("the gateway ends", "cause", cause)
 	close(g.ending)
+	defer g.mustEnd(cause)()
 	for i := len(stages) - 1; i >= 0; i-- {
 		stages[i].end()
 		<-stages[i].done
@@ -89,6 +100,20 @@ func (g *Gateway) serve(ctx context.Context) error {
 		cause = errors.Join(cause, <-died)
 	}
 	return cause
+}
+
+// mustEnd has the process ended should the parts not end: what hangs may hang there
+// as well. The attempt under way may take its time.
+func (g *Gateway) mustEnd(cause error) (ended func() bool) {
+	return time.AfterFunc(endLimit+g.config.OpenFiskal.Timeout, func() {
+		err := errors.Join(cause, errors.New("a part of the gateway hangs and does not end"))
+		if noted := g.endRun(err); noted != nil {
+			g.log.Warn("how the run ended cannot be noted", "cause", noted)
+		}
+		if g.options.Abort != nil {
+			g.options.Abort(err)
+		}
+	}).Stop
 }
 
 // upkeep tells devices how the site is, and renews what ages.

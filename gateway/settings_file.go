@@ -52,16 +52,20 @@ func readTrial(dir string) (*trialRecord, error) {
 }
 
 func writeTrial(dir string, t *trialRecord) error {
-	text, err := json.Marshal(t)
+	return writeWhole(filepath.Join(dir, trialFile), t)
+}
+
+// writeWhole puts a value into a file as JSON, on the disk and whole or not at all.
+func writeWhole(path string, value any) error {
+	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, trialFile)
 	young := path + ".new"
 	if err := writeSynced(young, text); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(young, path), config.SyncDir(dir))
+	return errors.Join(os.Rename(young, path), config.SyncDir(filepath.Dir(path)))
 }
 
 func removeTrial(dir string) error {

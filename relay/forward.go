@@ -93,6 +93,8 @@ func (r *Relay) Uplink() UplinkState { return r.uplink.state() }
 // forward sends a register's calls in order, one at a time, until none waits.
 func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error {
 	first := true
+	r.busy.Add(1)
+	defer r.busy.Add(-1)
 	for ctx.Err() == nil {
 		if err := r.reinstate(ctx, id, q); err != nil {
 			return err
@@ -130,7 +132,7 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 			}
 			continue
 		}
-		if r.pass(ctx, id) != nil {
+		if r.held(ctx, id) != nil {
 			return nil
 		}
 		err = r.try(ctx, head, q)
@@ -140,6 +142,13 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 		}
 	}
 	return nil
+}
+
+// held waits while somebody holds the register's queue.
+func (r *Relay) held(ctx context.Context, id sale.RegisterID) error {
+	r.busy.Add(-1)
+	defer r.busy.Add(1)
+	return r.pass(ctx, id)
 }
 
 // heldLook is how often a queue that waits for a decision looks by itself.
@@ -186,8 +195,15 @@ func (q *queue) resume(h sale.Head, now time.Time) {
 	}
 }
 
+// Busy reports whether some queue wants to send, or sends, and does not merely wait
+// until a time or for a person. While it does, requests end one after the other: each
+// is bounded, and an uplink that is down is tried every minute.
+func (r *Relay) Busy() bool { return r.busy.Load() > 0 }
+
 // rest waits; it gives true if it was woken.
 func (r *Relay) rest(ctx context.Context, q *queue, d time.Duration) bool {
+	r.busy.Add(-1)
+	defer r.busy.Add(1)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

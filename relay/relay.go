@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgegw/sale"
@@ -93,6 +94,7 @@ type Relay struct {
 	uplink  *uplink
 	signing signing
 	pace    *pace
+	busy    atomic.Int64 // queues that want to send
 
 	mu       sync.Mutex
 	queues   map[sale.RegisterID]*queue    // those with work

@@ -63,6 +63,8 @@ var conditionsInGerman = map[string][2]string{
 	"throttled":            {"OpenFiskal hat um weniger Anfragen gebeten", "Das gibt sich von selbst. Hält es an, lassen Sie die Grenze erhöhen oder senken Sie openfiskal.requests_per_second."},
 	"fiscal_pending":       {"Ein bestätigter Verkauf ist noch nicht signiert", "Es wird von selbst wieder gefragt. Hält es an, fragen Sie den Support von OpenFiskal."},
 	"storage_full":         {"Der Speicher ist voll: Es werden keine Verkäufe mehr angenommen", "Schaffen Sie Platz auf dem Datenträger des Datenverzeichnisses."},
+	"database_damaged":     {"Die Datenbank ist beschädigt", "Machen Sie jetzt eine Sicherung und ein Support-Paket und rufen Sie den Support."},
+	"unclean_end":          {"Das Gateway ist zuletzt nicht sauber beendet worden", "Nichts Bestätigtes ist verloren. Prüfen Sie die Stromversorgung; beendet es sich wieder selbst, schicken Sie dem Support ein Paket."},
 	"storage_failed":       {"Es lässt sich nicht mehr speichern: Es werden keine Verkäufe mehr angenommen", "Prüfen Sie den Datenträger des Datenverzeichnisses."},
 	"books_unbalanced":     {"Die Bücher gehen nicht auf", "Heben Sie eine Kopie des Datenverzeichnisses auf und rufen Sie den Support."},
 	"data_volatile":        {"Ein Neustart löscht die Daten", "Legen Sie data_dir auf dauerhaften Speicher."},

@@ -116,7 +116,8 @@ edgegw simulate --url mqtts://192.168.1.20:8883 --ca-file site-ca.pem --device p
 edgegw completion bash > /etc/bash_completion.d/edgegw         # every bash
 edgegw completion zsh > /usr/share/zsh/site-functions/_edgegw  # every zsh
 edgegw completion fish > ~/.config/fish/completions/edgegw.fish`,
-	"version": `edgegw version`,
+	"healthcheck": `edgegw healthcheck   # exit code 1 where it does not do its job`,
+	"version":     `edgegw version`,
 }
 
 // withExamples puts them into kong's model.

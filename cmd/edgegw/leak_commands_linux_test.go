@@ -29,6 +29,7 @@ var leakCommands = map[string][][]string{
 	"status":             {{"status"}, {"status", "--check"}, {"status", "--json"}},
 	"history":            {{"history"}, {"history", "--json"}},
 	"explain":            {{"explain"}, {"explain", "pump-01"}, {"explain", "kiosk-03", "--json"}, {"explain", "reg_3"}, {"explain", "kiosk-03/k1"}},
+	"healthcheck":        {{"healthcheck"}},
 	"doctor":             {{"doctor"}, {"doctor", "--json"}},
 	"backup":             {{"backup", "-o", "/none/site.backup", "--passphrase-file", "/none/passphrase"}},
 	"restore":            {{"restore", "/none/site.backup", "--passphrase-file", "/none/passphrase"}},

@@ -116,6 +116,7 @@ type commands struct {
 	SupportBundle supportBundleCmd `cmd:"" help:"Write a file to send to whoever is to help: all that is known of the site, and no secret."`
 	Sandbox       sandboxCmd       `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
 	Simulate      simulateCmd      `cmd:"" help:"Pumps and chargers against any gateway."`
+	Healthcheck   healthcheckCmd   `cmd:"" help:"Whether the gateway does its job: a message goes from the MQTT port to the disk and back."`
 	Completion    completionCmd    `cmd:"" help:"Print a script that completes commands, flags and ids, for bash, zsh or fish."`
 	Version       versionCmd       `cmd:"" help:"Print the version."`
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"runtime"
 
 	"edgegw/config"
 	"edgegw/gateway"
@@ -41,7 +43,8 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 	}()
 	return gateway.Serve(a.ctx, conf, func(now config.Config, legacy gateway.Legacy) (g *gateway.Gateway, err error) {
 		err = a.patiently(func() (err error) { // a command may have the data for a moment
-			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy, Rehearse: rehearse})
+			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy, Rehearse: rehearse,
+				Abort: func(cause error) { abort(log(now), cause) }})
 			return err
 		})
 		conf.Vault.KEK.Wipe() // what it opens has been derived from it
@@ -51,6 +54,15 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 		}
 		return g, err
 	})
+}
+
+// abort ends the process with what every goroutine was at, for whoever has to find
+// out why it hung. Stacks show places and no contents.
+func abort(log *slog.Logger, cause error) {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	log.Error("the process is ended", "cause", cause, "stacks", string(stacks))
+	os.Exit(exitFailed)
 }
 
 func newLog(w io.Writer, c config.Log) *slog.Logger {
