@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -62,6 +63,8 @@ type DB struct {
 	fatal   chan struct{}
 	cause   error
 	once    sync.Once
+
+	givesBack atomic.Bool // GiveBack is under way
 }
 
 // Open opens the journal in dir, made if absent, brings its schema up to date
@@ -115,8 +118,11 @@ func createPrivate(path string) error {
 	return f.Close() // safe: no other descriptor of it is open in this process yet
 }
 
+// writerDSN. What is new can shrink piece by piece (GiveBack); on a database that is
+// there the pragma does nothing. It costs a page of SQLite's map of pages wherever a
+// commit makes the file grow: 7 % of what a lone sale writes.
 func writerDSN(path string) string {
-	return "file:" + path + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+	return "file:" + path + "?_pragma=auto_vacuum(2)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
 		"&_pragma=foreign_keys(1)&_pragma=temp_store(2)&_pragma=trusted_schema(0)&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-16384)" +
 		"&_pragma=journal_size_limit(16777216)&_dqs=0"
 }
