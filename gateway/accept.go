@@ -44,6 +44,9 @@ func newAcceptance(try func(context.Context) error, changed func(), log *slog.Lo
 // judged hears what became of every event; err is nil where it is on disk.
 func (a *acceptance) judged(err error) {
 	to := a.failed
+	if errors.Is(err, errHeldBack) {
+		return // nothing was tried
+	}
 	if err == nil {
 		if !a.no.Load() {
 			return

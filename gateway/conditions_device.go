@@ -17,6 +17,7 @@ func (k *control) deviceSide(b *health.Board) {
 	k.running.accepting.conditions(b)
 	k.running.failureCondition(b)
 	k.running.damageCondition(b)
+	k.running.room.condition(b, k.config.DataDir)
 	k.lastRunCondition(b)
 	for id, p := range k.presence() {
 		if p.Fight != nil {

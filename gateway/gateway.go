@@ -58,6 +58,9 @@ type Options struct {
 
 	// Trial gives a moment after which changed settings are undone; nil is time.After.
 	Trial func(time.Duration) <-chan time.Time
+	// Free gives the bytes that the journal may still take; nil asks the file system
+	// and the database.
+	Free func(context.Context) (int64, error)
 	// Abort ends the process where the gateway does not end within a bounded time
 	// after it was asked to, or has to: something hangs. nil: nobody does.
 	Abort func(cause error)
@@ -74,6 +77,7 @@ type Gateway struct {
 	remember  chan struct{} // how the uplink was is to be written down
 	canary    canary
 	pulse     *pulse
+	room      *room
 	damage    atomic.Pointer[string] // of the journal, once it was found
 	local     net.Listener           // the commands' socket
 	page      net.Listener           // http.listen, nil if off
@@ -283,6 +287,10 @@ func (g *Gateway) bind() error {
 	g.site, g.remember = site{changed: make(chan struct{}, 1)}, make(chan struct{}, 1)
 	g.accepting = newAcceptance(g.db.Canary, g.site.poke, g.log)
 	g.pulse = newPulse(g.flySmall)
+	if g.options.Free == nil {
+		g.options.Free = g.roomFor
+	}
+	g.room = &room{limit: c.Store.MinFreeBytes, look: g.options.Free, reserve: openReserve(c.DataDir, g.log), changed: g.site.poke}
 	g.cards = cardWatch{seen: map[sale.DeviceID]int64{}, poke: make(chan struct{}, 1), counted: g.meters.cards}
 	g.keys = keyWatch{suspects: map[sale.RegisterID]bool{}, poke: make(chan struct{}, 1)}
 	g.relay = relay.New(relay.Options{
@@ -334,7 +342,7 @@ func (g *Gateway) bind() error {
 	if o.TLS == nil && o.Plain == nil {
 		return errors.New("mqtt.tls_listen and mqtt.plain_listen are both empty: no device could connect; set one of them")
 	}
-	if g.broker, err = broker.New(o, seen{asked{g.ring, &g.canary}, g.tidy}, flown{watchCards{g.relay, &g.cards}, g.db}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
+	if g.broker, err = broker.New(o, seen{asked{g.ring, &g.canary}, g.tidy}, watchRoom{flown{watchCards{g.relay, &g.cards}, g.db}, g.room}, mailbox{g.db, g.clock.Now}, g.db); err != nil {
 		return err
 	}
 	g.undo(g.broker.Close)

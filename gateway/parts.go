@@ -123,6 +123,9 @@ func (g *Gateway) siteStatus() []byte {
 	s := &g.site
 	now := siteWords{Uplink: "up"}
 	now.Accept, now.Reason = g.accepting.words()
+	if now.Accept == "yes" {
+		now.Accept, now.Reason = g.room.now().words()
+	}
 	if !g.relay.Uplink().Up {
 		now.Uplink = "down"
 	}

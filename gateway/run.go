@@ -46,6 +46,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 		{name: "keys", run: g.checkKeys},
 		{name: "kek", run: g.awaitKEK},
 		{name: "accept", run: g.accepting.run},
+		{name: "room", run: g.room.run},
+		{name: "retain", run: g.retain},
 		{name: "check", run: g.checkAfter},
 		{name: "cards", run: g.noteCards},
 		{name: "settings", run: g.awaitConfirmation},

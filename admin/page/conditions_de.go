@@ -62,6 +62,7 @@ var conditionsInGerman = map[string][2]string{
 	"signing_down":         {"OpenFiskal kann zurzeit nicht signieren", "Zunächst nichts: Es wird von selbst weiter versucht. Hält es an, fragen Sie den Support von OpenFiskal."},
 	"throttled":            {"OpenFiskal hat um weniger Anfragen gebeten", "Das gibt sich von selbst. Hält es an, lassen Sie die Grenze erhöhen oder senken Sie openfiskal.requests_per_second."},
 	"fiscal_pending":       {"Ein bestätigter Verkauf ist noch nicht signiert", "Es wird von selbst wieder gefragt. Hält es an, fragen Sie den Support von OpenFiskal."},
+	"storage_low":          {"Der Platz auf dem Datenträger wird knapp: Geräte sollen nichts Neues beginnen", "Schaffen Sie Platz auf dem Datenträger des Datenverzeichnisses. Was läuft, wird zu Ende gebracht, und was wartet, wird gesendet."},
 	"storage_full":         {"Der Speicher ist voll: Es werden keine Verkäufe mehr angenommen", "Schaffen Sie Platz auf dem Datenträger des Datenverzeichnisses."},
 	"database_damaged":     {"Die Datenbank ist beschädigt", "Machen Sie jetzt eine Sicherung und ein Support-Paket und rufen Sie den Support."},
 	"unclean_end":          {"Das Gateway ist zuletzt nicht sauber beendet worden", "Nichts Bestätigtes ist verloren. Prüfen Sie die Stromversorgung; beendet es sich wieder selbst, schicken Sie dem Support ein Paket."},
