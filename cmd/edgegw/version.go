@@ -6,13 +6,16 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the release build (-ldflags "-X main.version=…").
-var version = ""
+// version and commit are set by the release build (-ldflags "-X main.version=… -X main.commit=…").
+var version, commit string
 
 // versionText is the version, or the commit where this is no release.
 func versionText() string {
 	if version != "" {
 		return version
+	}
+	if commit != "" {
+		return "devel-" + shortened(commit)
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -30,6 +33,23 @@ func versionText() string {
 	return "devel" + revision + changed
 }
 
+// commitText is the commit that the program was built from, "" where nobody said it.
+func commitText() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return ""
+}
+
+func shortened(commit string) string { return commit[:min(12, len(commit))] }
+
 type versionCmd struct {
 	JSON bool `help:"Print JSON."`
 }
@@ -38,12 +58,17 @@ type versionCmd struct {
 func (c *versionCmd) Run(a *app) error {
 	v := struct {
 		Version  string `json:"version"`
+		Commit   string `json:"commit,omitempty"`
 		Go       string `json:"go"`
 		Platform string `json:"platform"`
-	}{versionText(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+	}{versionText(), commitText(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 	if c.JSON {
 		return a.printJSON(v)
 	}
-	fmt.Fprintf(a.out, "edgegw %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+	from := ""
+	if v.Commit != "" {
+		from = "commit " + shortened(v.Commit) + ", "
+	}
+	fmt.Fprintf(a.out, "edgegw %s (%s%s, %s)\n", v.Version, from, v.Go, v.Platform)
 	return nil
 }
