@@ -474,7 +474,7 @@ var said = map[string][]string{
 	"key_refused": {"register_keys"}, "key_pending": {"register_keys"}, "wrong_host": {"key_host"}, "messages_refused": {"quarantine"},
 	"sale_quarantined": {"quarantine"}, "queue_blocked": {"quarantine"}, "queue_waits": {"queue_age"}, "in_doubt": {"queue_age"},
 	"register_unknown": {"queues_blocked"}, "misconfigured": {"queues_blocked"}, "queue_unreadable": {"queues_blocked"}, "mqtt_plain": {"mqtt_plain"},
-	"storage_full": {"mqtt_publish", "data_writable"}, "storage_failed": {"mqtt_publish", "data_writable"},
+	"storage_low": {"disk_space"}, "storage_full": {"mqtt_publish", "data_writable"}, "storage_failed": {"mqtt_publish", "data_writable"}, "database_damaged": {"database_integrity"},
 	"uplink_down": {"uplink_name", "uplink_route", "proxy", "uplink_connect", "uplink_tls"},
 }
 

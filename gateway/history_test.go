@@ -275,7 +275,7 @@ func TestTheLastDayOfASite(t *testing.T) {
 		len(st.Outages) != 1 || !st.Outages[0].Ended.IsZero() || !st.UplinkFrom.Equal(st.Outages[0].Began) {
 		t.Errorf("during the outage: oldest %+v, outages %+v, since %v, %v", st.Oldest, st.Outages, st.UplinkFrom, err)
 	}
-	if st.Clock.Quality != string(clock.Synchronised) || st.Clock.Now.Sub(time.Now()).Abs() > time.Minute || st.Disk == nil || st.Disk.Free <= 0 || st.Disk.Total < st.Disk.Free ||
+	if st.Clock.Quality != string(clock.Synchronised) || time.Until(st.Clock.Now).Abs() > time.Minute || st.Disk == nil || st.Disk.Free <= 0 || st.Disk.Total < st.Disk.Free ||
 		st.Disk.Database == 0 || st.Disk.State == "" {
 		t.Errorf("the box: %+v %+v", st.Clock, st.Disk)
 	}

@@ -96,8 +96,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 		<-stages[i].done
 	}
 	g.requests.all.Wait() // a key that OpenFiskal is making is given once
-	g.rehearsing.Lock()   // the site of a test sale is taken away
-	g.rehearsing.Unlock()
+	g.rehearsing.Lock()   // the site of a test sale is taken away, and no other is made
+	defer g.rehearsing.Unlock()
 	for len(died) > 0 {
 		cause = errors.Join(cause, <-died)
 	}

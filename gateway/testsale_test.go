@@ -219,7 +219,7 @@ func TestWhatStandsInTheWayOfTheNextSale(t *testing.T) {
 	if all, err := s.Devices(t.Context()); err != nil || all[0].Queue != "idle" || !all[0].LastSaleAt.IsZero() {
 		t.Errorf("the list before a sale: %+v, %v", all, err)
 	}
-	c := s.connect("pump-01", 5)
+	s.connect("pump-01", 5)
 	says("the next real sale will go out")
 	s.sandbox.Revoke("reg_pump-01")
 	s.sell("pump-01", "s1") // its own connection takes the place of the other
@@ -229,7 +229,7 @@ func TestWhatStandsInTheWayOfTheNextSale(t *testing.T) {
 		t.Errorf("the list: %+v, %v", all, err)
 	}
 	says("pump-01 is not connected, since ", checkDevice, checkKey)
-	c = s.connect("pump-01", 5)
+	c := s.connect("pump-01", 5)
 	says("OpenFiskal refuses its key (401). Enter a new key: edgegw key set pump-01 --key-stdin. What pump-01 sells meanwhile is taken, and waits.", checkKey)
 	s.sandbox.SetDown(true)
 	says("does not answer", checkKey, checkQueue)

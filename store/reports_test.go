@@ -48,7 +48,7 @@ func TestLastReports(t *testing.T) {
 		two = report("pump-02", "reg_2")
 	}
 	is("a busy neighbour", map[sale.DeviceID]time.Time{"pump-01": one, "pump-02": two})
-	three = report("pump-03", "reg_2")
+	report("pump-03", "reg_2")
 	if err := db.RemoveDevice(t.Context(), "pump-03", "test"); err != nil {
 		t.Fatal(err)
 	}
