@@ -168,7 +168,7 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 // openData makes the data directory, refuses one that forgets, and takes it.
 func (k *control) openData() error {
 	dir := k.config.DataDir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDataDir(dir); err != nil {
 		return fmt.Errorf("make data_dir: %w: choose another with data_dir in the configuration or EDGEGW_DATA_DIR", err)
 	}
 	if kind := volatile(dir); kind != "" && !k.config.AllowVolatileData {
