@@ -218,6 +218,10 @@ func (p restorePlan) setAside(dir, nest string) error {
 	if err := os.Mkdir(aside, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	// Nothing moves before the folder it moves to is on disk, and the plan's.
+	if err := config.SyncDir(dir); err != nil {
+		return err
+	}
 	names := []string{store.FileName, store.FileName + "-wal", store.FileName + "-shm"}
 	names = append(names, siteca.AuthorityFiles...)
 	names = append(names, siteca.ServerFiles...)
