@@ -18,6 +18,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"edgegw/admin"
+	"edgegw/config"
 	"edgegw/sale"
 )
 
@@ -183,8 +184,9 @@ func writeNew(path string, data []byte) error {
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		_ = os.Remove(path) // half a key is no use
+		return err
 	}
-	return err
+	return config.SyncDir(filepath.Dir(path)) // a key without its name is no use either
 }
 
 // oneDevice is what most device commands take.

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
 	"edgegw/admin"
+	"edgegw/config"
 	"edgegw/provision"
 )
 
@@ -163,6 +165,9 @@ func (c *importCmd) open() (*credentialsFile, error) {
 	info, err := f.Stat()
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		err = fmt.Errorf("others may read %s: run chmod 600 %s", c.Credentials, c.Credentials)
+	}
+	if err == nil {
+		err = config.SyncDir(filepath.Dir(c.Credentials)) // before anything stands in it that is shown once
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the file for credentials: %w", err), f.Close())

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+
+	"edgegw/config"
 )
 
 // newFile makes a file that is its owner's alone and has it filled. It is left whole
@@ -25,6 +28,10 @@ func newFile(path string, there error, opening, writing string, fill func(*os.Fi
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(path)) // half of it is no use
+	}
+	// Its content is synced; without its name it would be gone all the same.
+	if err := config.SyncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s: %w", writing, err)
 	}
 	return nil
 }
