@@ -1,5 +1,5 @@
 # The commands of CONTRIBUTING.md under short names. Nothing needs make.
-.PHONY: all build test race short master bench example demo ci
+.PHONY: all build test race short master powercut bench example demo ci
 
 all: build test
 
@@ -17,6 +17,9 @@ race:
 
 master:
 	go test ./gateway -run TestMaster -v
+
+powercut:
+	go run ./powercut -mutants
 
 bench:
 	go test ./gateway -run '^$$' -bench . -benchtime 5x -timeout 60m
