@@ -25,7 +25,7 @@ type options struct {
 	play, stage, notes, script, binary string
 	small, mutants, noDrain            bool
 	scenes, dir, state, out            string
-	perCut, every                      int
+	perCut, every, device              int
 }
 
 func main() {
@@ -49,6 +49,7 @@ func command(ctx context.Context, args []string) error {
 	f.BoolVar(&o.mutants, "mutants", false, "play broken gateways too: each must be caught")
 	f.BoolVar(&o.small, "small", false, "short scenes")
 	f.BoolVar(&o.noDrain, "no-drain", false, "do not run queues dry")
+	f.IntVar(&o.device, "device", 0, "cut the power of a real ext4 on a loop device so many times instead (root)")
 	f.StringVar(&o.play, "play", "", "internal: play a scene")
 	f.StringVar(&o.stage, "stage", "", "internal")
 	f.StringVar(&o.notes, "notes", "", "internal")
@@ -60,6 +61,8 @@ func command(ctx context.Context, args []string) error {
 	switch {
 	case o.play != "":
 		return play(o.play, o.stage, o.notes, o.script, o.binary, o.small)
+	case o.device > 0:
+		return o.onDevice(ctx)
 	case o.state != "":
 		return o.one(ctx)
 	}

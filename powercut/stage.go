@@ -96,9 +96,7 @@ func play(name, dir, notes, scriptFile, binary string, small bool) error {
 			return err
 		}
 	}
-	s.flags = []string{"--data-dir", filepath.Join(dir, dataName), "--set", "allow_volatile_data=true", "--set", "http.listen=", "--set", "mqtt.tls_listen=",
-		"--set", "mqtt.plain_listen=" + s.mqtt, "--set", "openfiskal.proxy=none", "--set", "openfiskal.timeout=10s", "--set", "store.min_free_bytes=0",
-		"--set", "mqtt.messages_per_second=100000", "--set", "openfiskal.requests_per_second=10000", "--set", "openfiskal.base_url=" + s.server.URL()}
+	s.setFlags()
 	err = sc.play(s)
 	if s.gateway != nil {
 		err = errors.Join(err, s.kill())
@@ -109,6 +107,13 @@ func play(name, dir, notes, scriptFile, binary string, small bool) error {
 	s.script.Requests = s.service.Requests()
 	text, err := json.Marshal(s.script)
 	return errors.Join(err, os.WriteFile(scriptFile, text, 0o600), s.server.Close(), f.Close())
+}
+
+// setFlags are what every edgegw of the stage is told.
+func (s *stage) setFlags() {
+	s.flags = []string{"--data-dir", filepath.Join(s.dir, dataName), "--set", "allow_volatile_data=true", "--set", "http.listen=", "--set", "mqtt.tls_listen=",
+		"--set", "mqtt.plain_listen=" + s.mqtt, "--set", "openfiskal.proxy=none", "--set", "openfiskal.timeout=10s", "--set", "store.min_free_bytes=0",
+		"--set", "mqtt.messages_per_second=100000", "--set", "openfiskal.requests_per_second=10000", "--set", "openfiskal.base_url=" + s.server.URL()}
 }
 
 func freeAddress() (string, error) {
