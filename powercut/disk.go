@@ -140,6 +140,9 @@ func (d *disk) sync(name string, began int) {
 			o.dirs = slices.DeleteFunc(slices.Clone(o.dirs), func(dir string) bool { return ino.dir && dir == name })
 			if len(o.dirs) == 0 {
 				o.rename(d.names)
+				if o.kind == opRemove && o.ino.dir { // a folder of that name is another one
+					left = slices.DeleteFunc(left, func(p *op) bool { return p.kind > opTruncate && strings.HasPrefix(p.name, o.name+"/") })
+				}
 				continue
 			}
 		}
@@ -171,6 +174,9 @@ func (o *op) rename(names map[string]*inode) {
 		names[o.name] = o.ino
 	case opRemove:
 		delete(names, o.name)
+		if o.ino.dir { // with whatever was left in it
+			maps.DeleteFunc(names, func(name string, _ *inode) bool { return strings.HasPrefix(name, o.name+"/") })
+		}
 	case opRename:
 		if names[o.from] == o.ino {
 			delete(names, o.from)

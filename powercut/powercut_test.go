@@ -148,6 +148,17 @@ func TestDisk(t *testing.T) {
 	if img := d.image(nil); !has(img, "old", "0123") || !has(img, "new", "abcd") {
 		t.Errorf("without the rename there is %q", img)
 	}
+	gone := d.create("again", true, 11)
+	d.create("again/plan", false, 11)
+	d.sync("again", 12)
+	d.sync(".", 12)
+	d.remove("again/plan", 12)
+	d.remove("again", 12)
+	d.sync(".", 13)
+	d.create("again", true, 13)
+	if _, ok := d.image(d.pending)["again/plan"]; ok || !gone.dir {
+		t.Error("a new folder holds what was in the one before it")
+	}
 	inner := d.create("dir", true, 11)
 	d.write(d.create("dir/file", false, 12), 0, []byte("x"), 13)
 	d.sync("dir/file", 14)
