@@ -394,3 +394,21 @@ func TestABackupWhileSellingHoldsAWholeMoment(t *testing.T) {
 	}
 	s.off()
 }
+
+// A restore that is done does not begin anew, whatever of its folder is left: without
+// the mark a plan would set the backup aside, over what was set aside before.
+func TestTheEndOfARestoreTakesThePlanFirst(t *testing.T) {
+	nest := t.TempDir()
+	for _, name := range []string{planName, movedName} {
+		if err := os.WriteFile(filepath.Join(nest, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removePlan(nest); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(nest)
+	if err != nil || len(left) != 1 || left[0].Name() != movedName {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}

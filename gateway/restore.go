@@ -196,6 +196,9 @@ func finishRestore(dir string) error {
 		err = moveAll(nest, dir, append(plan.Files, store.FileName+"-wal"))
 	}
 	if err == nil {
+		err = removePlan(nest)
+	}
+	if err == nil {
 		err = os.RemoveAll(nest)
 	}
 	if err == nil {
@@ -205,6 +208,12 @@ func finishRestore(dir string) error {
 		return fmt.Errorf("put the backup in its place: %w: start again; it goes on where it was", err)
 	}
 	return nil
+}
+
+// removePlan has the plan gone before the mark that its first half is done: without
+// the mark the plan would set the backup aside, over what was set aside before.
+func removePlan(nest string) error {
+	return errors.Join(os.Remove(filepath.Join(nest, planName)), config.SyncDir(nest))
 }
 
 // setAside moves away what is there, before anything new comes. A mark says that

@@ -56,6 +56,9 @@ var mutants = []mutant{
 	{"a restore moves before its folders are on disk", "restore", []change{
 		{"gateway/restore.go", "	if err := config.SyncDir(dir); err != nil {\n		return err\n	}\n	names :=", "	names :="},
 	}},
+	{"a restore's plan outlives its mark", "restore", []change{
+		{"gateway/restore.go", "err = removePlan(nest)", "err = os.Remove(filepath.Join(nest, movedName))"},
+	}},
 	{"a restore's plan appears before its content", "restore", []change{
 		{"gateway/restore.go", "if err := writeWhole(filepath.Join(nest, planName), plan); err != nil {", "text, err := json.Marshal(plan)\n	if err = errors.Join(err, writeSynced(filepath.Join(nest, planName), text)); err != nil {"},
 	}},
