@@ -166,15 +166,10 @@ func markRestored(ctx context.Context, dir string, m backup.Manifest, by string)
 // write puts the plan on the disk, whole or not at all: half of it would keep every
 // gateway from starting.
 func (p restorePlan) write(dir, nest string) error {
-	text, err := json.Marshal(p)
-	if err != nil {
+	if err := writeWhole(filepath.Join(nest, planName), p); err != nil {
 		return err
 	}
-	path := filepath.Join(nest, planName)
-	if err := writeSynced(path+".new", text); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(path+".new", path), config.SyncDir(nest), config.SyncDir(dir))
+	return config.SyncDir(dir)
 }
 
 // finishRestore carries a plan out, from wherever it was left. Where there is none,

@@ -60,7 +60,7 @@ var mutants = []mutant{
 		{"gateway/restore.go", "err = removePlan(nest)", "err = os.Remove(filepath.Join(nest, movedName))"},
 	}},
 	{"a restore's plan appears before its content", "restore", []change{
-		{"gateway/restore.go", "if err := writeWhole(filepath.Join(nest, planName), plan); err != nil {", "text, err := json.Marshal(plan)\n	if err = errors.Join(err, writeSynced(filepath.Join(nest, planName), text)); err != nil {"},
+		{"gateway/restore.go", "if err := writeWhole(filepath.Join(nest, planName), p); err != nil {", "text, err := json.Marshal(p)\n	if err = errors.Join(err, writeSynced(filepath.Join(nest, planName), text)); err != nil {"},
 	}},
 	{"a device's key whose name is not synced", "care", []change{
 		{"cmd/edgegw/credentials.go", "	return config.SyncDir(filepath.Dir(path)) // a key", "	_ = config.SyncDir\n	return nil // a key"},
