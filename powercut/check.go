@@ -33,7 +33,6 @@ type moment struct {
 	keys     map[string]string // of registers at the stand-in
 	restores int               // restores that had begun
 	restored int               // and were answered
-	first    int               // events that were there when the first one began
 }
 
 // claim is what a device knew of one of its events.
