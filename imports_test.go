@@ -25,7 +25,7 @@ import (
 // it decides here what it may know.
 var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health", "edgegw/card", "edgegw/doctor", "edgegw/audit", "edgegw/wording")
-	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup", "edgegw/support")
+	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup", "edgegw/support", "edgegw/mirror")
 	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest") // stand-ins: true, but not the product
 	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut")
 )

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package mirror
+
+import "os"
+
+type dataFile struct{ *os.File }
