@@ -12,7 +12,6 @@
 package mirror
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -64,7 +63,7 @@ const flagWhole = 1
 
 // Generation is one use of a file.
 type Generation struct {
-	ID     string // random
+	ID     string // the caller's
 	Before string // the one that it follows; "" for none
 	No     uint64
 	Schema int  // the caller's
@@ -246,9 +245,11 @@ func (j *Journal) use(at int, f File, pos, grown int64, seq uint64) {
 // Begin begins a generation in the file that counts less. What the other one holds
 // counts until a frame of the new one is appended that makes it whole. After a
 // failure it uses no byte of what was there.
-func (j *Journal) Begin(schema int) (id string, err error) {
+//
+// id is 32 hexadecimal digits that no generation had before.
+func (j *Journal) Begin(id string, schema int) error {
 	at, _ := j.newest()
-	g := &Generation{No: 1, Schema: schema}
+	g := &Generation{ID: id, No: 1, Schema: schema}
 	if at >= 0 {
 		g.No = j.found[at].No + 1
 		if j.found[at].Whole {
@@ -264,9 +265,9 @@ func (j *Journal) Begin(schema int) (id string, err error) {
 	anew := j.failed
 	if err := errors.Join(j.closeFile(), j.begin(g, target, anew)); err != nil {
 		j.failed = true
-		return "", fmt.Errorf("begin the second journal: %w", err)
+		return fmt.Errorf("begin the second journal: %w", err)
 	}
-	return g.ID, nil
+	return nil
 }
 
 func (j *Journal) begin(g *Generation, target int, anew bool) error {
@@ -289,12 +290,15 @@ func (j *Journal) begin(g *Generation, target int, anew bool) error {
 	head := make([]byte, headSize)
 	copy(head, magic[:])
 	binary.LittleEndian.PutUint64(head[8:], g.No)
-	_, _ = rand.Read(head[16:32]) // it never fails
+	id, err := hex.DecodeString(g.ID)
+	if err != nil || len(id) != 16 {
+		return fmt.Errorf("%q is no id of a generation", g.ID)
+	}
+	copy(head[16:], id)
 	before, _ := hex.DecodeString(g.Before)
 	copy(head[32:48], before)
 	binary.LittleEndian.PutUint32(head[48:], uint32(g.Schema))
 	binary.LittleEndian.PutUint32(head[60:], crc32.Checksum(head[:60], castagnoli))
-	g.ID = hex.EncodeToString(head[16:32])
 	if err := j.grow(headSize + growth); err != nil {
 		return err
 	}

@@ -25,9 +25,12 @@ func open(t *testing.T, dir string, o Options) *Journal {
 	return j
 }
 
+var generation int
+
 func begin(t *testing.T, j *Journal) {
 	t.Helper()
-	if _, err := j.Begin(7); err != nil {
+	generation++
+	if err := j.Begin(fmt.Sprintf("%032x", generation), 7); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -228,7 +231,7 @@ func TestAFailedSyncIsNeverTriedAgain(t *testing.T) {
 		t.Errorf("%v, %d further syncs", err, syncs-before)
 	}
 	write = eio
-	if _, err := j.Begin(7); !errors.Is(err, eio) {
+	if err := j.Begin(fmt.Sprintf("%032x", 99), 7); !errors.Is(err, eio) {
 		t.Errorf("%v", err)
 	}
 	write = nil

@@ -154,8 +154,9 @@ func (db *DB) CountRefused(ctx context.Context) (n int64, err error) {
 // moment: seconds for a million sales.
 func (db *DB) Recount(ctx context.Context) (faults []string, err error) {
 	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.waiting, q.confirmed, q.quarantined, q.resolved,
-		       coalesce(c.accepted, 0), coalesce(c.waiting, 0), coalesce(c.confirmed, 0), coalesce(c.quarantined, 0), coalesce(c.resolved, 0)
-		  FROM queue q JOIN register r ON r.no = q.register LEFT JOIN (
+		       coalesce(c.accepted, 0) + coalesce(f.confirmed + f.resolved, 0), coalesce(c.waiting, 0), coalesce(c.confirmed, 0) + coalesce(f.confirmed, 0),
+		       coalesce(c.quarantined, 0), coalesce(c.resolved, 0) + coalesce(f.resolved, 0)
+		  FROM queue q JOIN register r ON r.no = q.register LEFT JOIN forgotten f ON f.register = q.register LEFT JOIN (
 			SELECT o.register, count(*) AS accepted, sum(coalesce(s.state, 1) = 1) AS waiting, sum(s.state = 2) AS confirmed,
 			       sum(s.state = 3) AS quarantined, sum(s.state = 4) AS resolved
 			  FROM event o LEFT JOIN sale s ON s.no = o.no WHERE o.ref IS NOT NULL GROUP BY o.register) c ON c.register = q.register`,

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 )
 
@@ -12,7 +13,10 @@ var migrations embed.FS
 
 // migrate runs each numbered file once, in a transaction of its own. A file is
 // never edited after its release.
-func (w *writer) migrate(t *tx) error {
+func (w *writer) migrate(t *tx) error { return w.migrateTo(t, math.MaxInt) }
+
+// migrateTo goes as far as that version.
+func (w *writer) migrateTo(t *tx, version int) error {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return err
@@ -26,7 +30,7 @@ func (w *writer) migrate(t *tx) error {
 	if at > len(names) {
 		return fmt.Errorf("%w: its schema is %d, this edgegw knows %d", ErrNewer, at, len(names))
 	}
-	for i := at; i < len(names); i++ {
+	for i := at; i < min(len(names), version); i++ {
 		text, err := migrations.ReadFile(names[i])
 		if err != nil {
 			return err
@@ -67,4 +71,13 @@ func (w *writer) script(t *tx, texts ...string) error {
 		}
 	}
 	return nil
+}
+
+// migrationCount is the version of the schema that this edgegw brings.
+func migrationCount() int {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return 0
+	}
+	return len(names)
 }

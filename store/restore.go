@@ -79,6 +79,9 @@ func (db *DB) Note(ctx context.Context, what, subject, detail, by string) error 
 func (db *DB) MarkRestored(ctx context.Context, since time.Time, detail, by string) error {
 	err := db.change(ctx, func(t *tx) error {
 		at := millis(db.now())
+		if _, err := t.exec(`UPDATE second SET generation = ''`); err != nil { // what it follows is not a copy
+			return err
+		}
 		if _, err := t.exec(`INSERT INTO restored (register, since, until, at)
 			SELECT no, ?, coalesce((SELECT max(no) FROM event), 0), ? FROM register WHERE true
 			ON CONFLICT (register) DO UPDATE SET since = CASE WHEN read_at = 0 OR refused = 1 THEN min(since, excluded.since) ELSE excluded.since END,

@@ -43,6 +43,8 @@ type Options struct {
 	// BEGIN to the end of its sync, and how many changes it held. The writer
 	// waits for it.
 	Committed func(took time.Duration, changes int)
+	// Second is a second journal, which the store closes; nil: there is none.
+	Second Second
 	// Now is what lines of the audit trail are written with where the caller gives
 	// no time; nil: the box's clock.
 	Now func() time.Time
@@ -88,17 +90,23 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if wrap == nil {
 		wrap = func(c driver.Connector) driver.Connector { return c }
 	}
-	w, err := openWriter(ctx, wrap(connector{dsn: writerDSN(path)}), db)
+	second := newFollower(o.Second)
+	w, err := openWriter(ctx, wrap(connector{writerDSN(path), second.hook()}), db, second)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	db.w = w
+	db.runSecond()
 	db.reader = wrap(connector{dsn: readerDSN(path)})
 	db.read = sql.OpenDB(db.reader)
 	db.read.SetMaxOpenConns(4)
 	db.read.SetMaxIdleConns(4)
 	db.reads.db = db.read
-	if err := db.read.PingContext(ctx); err != nil {
+	err = db.read.PingContext(ctx)
+	if err == nil {
+		err = db.tellMended(ctx)
+	}
+	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open %s for reading: %w", path, err)
 	}
@@ -132,10 +140,21 @@ func readerDSN(path string) string {
 }
 
 // connector is SQLite's own, without the registry of database/sql.
-type connector struct{ dsn string }
+type connector struct {
+	dsn     string
+	changed sqlite.PreUpdateHookFn // is told of each row that changes; may be nil
+}
 
-func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driver().Open(c.dsn) }
-func (c connector) Driver() driver.Driver                        { return &sqlite.Driver{} }
+func (c connector) Connect(context.Context) (driver.Conn, error) {
+	conn, err := c.Driver().Open(c.dsn)
+	if err != nil || c.changed == nil {
+		return conn, err
+	}
+	conn.(sqlite.HookRegisterer).RegisterPreUpdateHook(c.changed)
+	return conn, nil
+}
+
+func (c connector) Driver() driver.Driver { return &sqlite.Driver{} }
 
 // Failed is closed when the disk has failed in a way that leaves the file's
 // state unknown, such as a failed fsync. Nothing is accepted after it; the
@@ -232,6 +251,8 @@ func primary(err error) int {
 	}
 	return e.Code() & 0xff
 }
+
+const ioErr = sqlite3.SQLITE_IOERR
 
 // explain turns SQLite's words into ours where callers decide by them.
 func explain(err error) error {

@@ -53,23 +53,26 @@ type writer struct {
 	dirty map[int64]*tally
 	seen  []seen // event counters of the batch
 
+	second   *follower // nil: there is none
+	known    known     // of it, at the opening
 	side     *checkpointer
 	logPages int  // written since the log began anew, about
 	kicked   bool // the side is copying
 }
 
-func openWriter(ctx context.Context, c driver.Connector, db *DB) (*writer, error) {
+func openWriter(ctx context.Context, c driver.Connector, db *DB, second *follower) (*writer, error) {
 	conn, err := c.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{db: db, conn: conn, stmts: map[string]driver.Stmt{}, jobs: make(chan job, maxBatch),
+	w := &writer{db: db, second: second, conn: conn, stmts: map[string]driver.Stmt{}, jobs: make(chan job, maxBatch),
 		quit: make(chan struct{}), done: make(chan struct{}), dirty: map[int64]*tally{}}
 	if err := w.prepareFile(); err != nil {
 		w.release()
 		return nil, err
 	}
 	if w.side, err = openCheckpointer(ctx, c); err != nil {
+		_ = w.second.end(false) // the error of the opening counts
 		w.release()
 		return nil, err
 	}
@@ -93,10 +96,17 @@ func (w *writer) prepareFile() error {
 				must.pragma, got, must.value)
 		}
 	}
+	known, err := w.compare(t)
+	if err != nil {
+		return err
+	}
 	if err := w.migrate(t); err != nil {
 		return err
 	}
-	return w.rows.load(t, &w.next)
+	if err := w.rows.load(t, &w.next); err != nil {
+		return err
+	}
+	return w.goOn(t, known)
 }
 
 // submit queues a job; it blocks while the queue is full, which is the
@@ -201,8 +211,10 @@ func (w *writer) finish(batch []job, err error) {
 func (w *writer) transact(batch []job) (_ []job, err error) {
 	t, begun := &tx{w}, time.Now()
 	w.own = w.own[:0]
+	w.second.back(0)
 	defer func() {
 		if err != nil {
+			w.second.back(0)
 			err = errors.Join(err, w.rollback(t))
 		}
 	}()
@@ -222,10 +234,36 @@ func (w *writer) transact(batch []job) (_ []job, err error) {
 	if err := w.flush(t); err != nil {
 		return batch, err
 	}
-	if _, err = t.exec("COMMIT"); err == nil {
+	if err = w.sync(t); err == nil {
 		w.db.told(time.Since(begun), len(batch))
 	}
 	return batch, err
+}
+
+// sync commits, while the second journal syncs the same rows. Where that one fails,
+// the commit counts all the same.
+func (w *writer) sync(t *tx) error {
+	s := w.second
+	if s != nil && s.fault != nil {
+		w.off(s.fault)
+	}
+	if err := w.disown(t); err != nil {
+		return err
+	}
+	sent := s.send()
+	_, err := t.exec("COMMIT")
+	if s == nil {
+		return err
+	}
+	s.stale = s.stale && err != nil
+	if sent {
+		if failed := s.wait(err == nil); failed != nil {
+			if w.off(failed); err == nil {
+				w.disownNow(t)
+			}
+		}
+	}
+	return err
 }
 
 // join adds the jobs that have come meanwhile.
@@ -243,8 +281,12 @@ func (w *writer) join(batch []job) []job {
 
 // one runs a job inside its own savepoint, so that a bad row fails alone.
 func (w *writer) one(t *tx, j job) (own, all error) {
+	mark := w.second.mark()
 	if j.first != nil {
 		done, err := guard(t, j.first)
+		if err != nil {
+			w.second.back(mark)
+		}
 		if endsTransaction(err) {
 			return nil, err
 		}
@@ -264,6 +306,7 @@ func (w *writer) one(t *tx, j job) (own, all error) {
 		if _, err := t.exec("ROLLBACK TO job"); err != nil {
 			return nil, err // a full disk may have ended the transaction itself
 		}
+		w.second.back(mark)
 		w.rows.trail = trail // its lines are undone, and the next one follows what is there
 	}
 	_, all = t.exec("RELEASE job")
@@ -300,10 +343,20 @@ func (w *writer) close() error {
 	w.mu.Lock()
 	w.ended = true
 	w.mu.Unlock()
+	if w.second != nil {
+		w.second.stop()
+		<-w.second.done // before the writer ends, whom it asks
+	}
 	close(w.quit)
 	<-w.done
 	w.side.close()
-	return w.release()
+	select {
+	case <-w.db.fatal:
+		return errors.Join(w.second.end(false), w.release())
+	default:
+	}
+	err := w.release()
+	return errors.Join(err, w.second.end(err == nil))
 }
 
 func (w *writer) release() error {
