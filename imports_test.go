@@ -64,7 +64,9 @@ var rules = []rule{
 	}, {
 		name: "parts never import each other",
 		from: parts, to: parts,
-		why: "each part says in an interface of its own what it needs from others, so that it can be tested, replaced and understood alone; gateway introduces them",
+		// What the second journal must hold can only be seen in real files.
+		testsMay: edge(set("edgegw/store"), set("edgegw/mirror")),
+		why:      "each part says in an interface of its own what it needs from others, so that it can be tested, replaced and understood alone; gateway introduces them",
 	}, {
 		name: "parts do not know who puts them together",
 		from: parts, to: set(admin, page, gateway),
@@ -330,6 +332,8 @@ var planted = []struct {
 	{"edgegw/sale", "os", true, ""},
 	{"edgegw/relay", "edgegw/store", false, "parts never import each other"},
 	{"edgegw/relay", "edgegw/store", true, "parts never import each other"},
+	{"edgegw/store", "edgegw/mirror", false, "parts never import each other"},
+	{"edgegw/store", "edgegw/mirror", true, ""},
 	{"edgegw/broker", "edgegw/devicekeys", false, "parts never import each other"},
 	{"edgegw/siteca", "edgegw/config", false, "parts never import each other"},
 	{"edgegw/store", "edgegw/sale", false, ""},

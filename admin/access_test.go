@@ -42,6 +42,7 @@ var opened = map[string][]sale.Scope{
 	"POST /api/v1/import":            {sale.ScopeProvision},
 
 	"DELETE /api/v1/devices/{id}":                  nil,
+	"POST /api/v1/data/acknowledge":                nil,
 	"DELETE /api/v1/devices/{id}/gaps":             nil,
 	"DELETE /api/v1/devices/{id}/cards":            nil,
 	"POST /api/v1/devices/{id}/disable":            nil,

@@ -92,6 +92,10 @@ func (m *memory) Explain(_ context.Context, subject string) (Explanation, error)
 	return Explanation{Subject: subject, Kind: "site", Sentence: "All is well."}, m.broken
 }
 
+func (m *memory) Acknowledge(_ context.Context, by string) (int, error) {
+	return 2, m.act("acknowledge", "", by)
+}
+
 func (m *memory) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error {
 	if _, err := m.Device(ctx, id); err != nil {
 		return err

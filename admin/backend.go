@@ -42,6 +42,9 @@ type Backend interface {
 	// Explain says in a sentence how something is: the site (""), a device, a
 	// register, a sale, or DEVICE/SALE.
 	Explain(ctx context.Context, subject string) (Explanation, error)
+	// Acknowledge says that a person knows what became of a database that was made
+	// again, and gives how much there was to know.
+	Acknowledge(ctx context.Context, by string) (int, error)
 	// ForgetGaps says that somebody has looked into the events that a device
 	// counted and never reported.
 	ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error

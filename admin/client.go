@@ -140,6 +140,13 @@ func (c *Client) Explain(ctx context.Context, subject string) (out Explanation, 
 	return out, c.do(ctx, http.MethodGet, path, nil, "", &out)
 }
 
+// Acknowledge says that a person knows what became of the database.
+func (c *Client) Acknowledge(ctx context.Context, by string) (int, error) {
+	var out acknowledged
+	err := c.do(ctx, http.MethodPost, "/data/acknowledge", nil, by, &out)
+	return out.Acknowledged, err
+}
+
 // ForgetGaps takes a device's gaps off.
 func (c *Client) ForgetGaps(ctx context.Context, id sale.DeviceID, by string) error {
 	return c.do(ctx, http.MethodDelete, "/devices/"+url.PathEscape(string(id))+"/gaps", nil, by, nil)

@@ -34,6 +34,21 @@ type Verified struct {
 	Lines int64        `json:"lines"` // that fit, up to the first that does not
 	Head  audit.Point  `json:"head"`  // the last of them: its chain value is to be noted
 	Fault *audit.Fault `json:"fault,omitempty"`
+	Note  string       `json:"note,omitempty"` // what else must be known of it: it was salvaged from a damaged database
+}
+
+// acknowledged is how many things somebody has been told.
+type acknowledged struct {
+	Acknowledged int `json:"acknowledged"`
+}
+
+func (a api) acknowledge(w http.ResponseWriter, r *http.Request) {
+	if f := query(r); f != nil {
+		fail(w, f, secret.Text{})
+		return
+	}
+	n, err := a.b.Acknowledge(r.Context(), by(r))
+	reply(w, acknowledged{n}, err, secret.Text{})
 }
 
 // mostHeads bounds how many values may be asked for at once.

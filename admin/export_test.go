@@ -34,6 +34,17 @@ func (m *memory) Verify(_ context.Context, heads []audit.Chain) (Verified, error
 	return v, m.broken
 }
 
+func TestAcknowledge(t *testing.T) {
+	m, path, _ := serve(t)
+	c, err := Dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Acknowledge(t.Context(), "anna"); err != nil || n != 2 {
+		t.Errorf("%d, %v, %v", n, err, m.requested)
+	}
+}
+
 func TestAnExportArrivesWhole(t *testing.T) {
 	m, path, _ := serve(t)
 	c := dial(t, path)

@@ -33,6 +33,7 @@ import (
 //	DELETE /api/v1/platform-key        removes it
 //	POST   /api/v1/recipient           what bundles for this box are encrypted to
 //	POST   /api/v1/import              CSV or a bundle; a JSON object per row, with credentials, this once
+//	POST   /api/v1/data/acknowledge    says that somebody knows what became of the database
 //	DELETE /api/v1/devices/{id}/gaps   forgets the events it counted and never reported
 //	DELETE /api/v1/devices/{id}/cards  says that somebody has seen to card data that it sent
 //	GET    /api/v1/explain?subject=    one sentence, with what it is made from
@@ -83,6 +84,7 @@ func (a api) routes() map[string]map[string]route {
 		"/devices/{id}": {http.MethodGet: {a.device, readOrProvision, does("Shows one device.").gives(Device{})},
 			http.MethodDelete: {a.remove, socketOnly, does("Removes a device; its sales stay and are sent.")}},
 		"/devices/{id}/key":   {http.MethodPut: {a.setDeviceKey, withProvision, does("Gives the register of a device a new key.").takes(&keyBody{}, "register_key").gives(KeyResult{})}},
+		"/data/acknowledge":   {http.MethodPost: {a.acknowledge, socketOnly, does("Says that somebody knows what became of a database that was made again.").gives(acknowledged{})}},
 		"/devices/{id}/gaps":  {http.MethodDelete: {a.deviceAct(a.b.ForgetGaps), socketOnly, does("Says that somebody has looked into the events a device counted and did not report.")}},
 		"/devices/{id}/cards": {http.MethodDelete: {a.deviceAct(a.b.ForgetCards), socketOnly, does("Says that somebody has seen to a device that sent card data.")}},
 		"/registers/{id}/key": {http.MethodPut: {a.setRegisterKey, withProvision, does("Gives a register a new key, also where no device has it any more.").takes(&keyBody{}, "register_key").gives(KeyResult{})}},

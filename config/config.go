@@ -109,6 +109,8 @@ type Vault struct {
 type Store struct {
 	MinFreeBytes    int64
 	RetainConfirmed time.Duration
+	MirrorDir       string // of the second journal; "" is in DataDir
+	MirrorBytes     int64  // of it; 0 is off
 }
 
 // Log is how the gateway tells operators what happens.

@@ -45,7 +45,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		OpenFiskal: OpenFiskal{BaseURL: "https://api.openfiskal.com/v1", Timeout: 10 * time.Second,
 			Concurrency: 32, RequestsPerSecond: 100, IdempotencyWindow: 20 * time.Hour, OnRejected: StepOver, Topology: DeviceDirect},
 		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
-		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour},
+		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour, MirrorBytes: 64 << 20},
 		Log:   Log{Level: slog.LevelInfo, Format: "json"},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -74,6 +74,7 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 		"openfiskal.idempotency_window": "24h", "openfiskal.on_rejected": "block", "http.listen": `"[::1]:80"`, "http.tls_listen": `":8443"`,
 		"vault.kek": `"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`, "vault.kek_file": "/run/kek", "vault.previous_kek": `"ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"`,
 		"vault.previous_kek_file": "/run/old", "openfiskal.topology": "server_side", "openfiskal.organization": "org_01HXYZ", "store.min_free_bytes": "1GiB", "store.retain_confirmed": "1d12h",
+		"store.mirror_dir": "/mnt/stick", "store.mirror_bytes": "1GiB",
 		"allow_volatile_data": "true", "log.level": "debug", "log.format": "text",
 	}
 	base, err := Load(quiet())

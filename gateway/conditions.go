@@ -83,6 +83,9 @@ func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s
 	if err := k.restoredConditions(ctx, b); err != nil {
 		return err
 	}
+	if err := k.secondConditions(ctx, b); err != nil {
+		return err
+	}
 	if err := k.cardConditions(ctx, b, f.now, k.presence()); err != nil {
 		return err
 	}

@@ -57,11 +57,12 @@ type control struct {
 	books     books
 	requests  requesting
 	doctors   singleflight.Group
-	backingUp sync.Mutex  // one at a time: each takes the room of the data
-	bundles   sync.Mutex  // the key that opens them is made once
-	lostKeys  atomic.Bool // a request for a key was lost, and is not over
-	deciding  sync.Mutex  // one decision about a message at a time
-	exporting sync.Mutex  // one export at a time
+	backingUp sync.Mutex             // one at a time: each takes the room of the data
+	bundles   sync.Mutex             // the key that opens them is made once
+	damage    atomic.Pointer[string] // of the journal, once it was found
+	lostKeys  atomic.Bool            // a request for a key was lost, and is not over
+	deciding  sync.Mutex             // one decision about a message at a time
+	exporting sync.Mutex             // one export at a time
 	settings  settingsState
 	history   *history
 	before    lastRun // how the run before ended; of a gateway
@@ -80,7 +81,7 @@ var _ admin.Backend = (*control)(nil)
 // OpenOffline opens the data for a command where no gateway runs. ErrRunning
 // if one does.
 func OpenOffline(ctx context.Context, c config.Config, o Options) (admin.Backend, error) {
-	k, err := open(ctx, c, o)
+	k, err := open(ctx, c, o, false)
 	if err != nil {
 		return nil, err
 	}

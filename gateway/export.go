@@ -184,5 +184,10 @@ func (k *control) Verify(ctx context.Context, heads []audit.Chain) (admin.Verifi
 	if fault == nil {
 		fault = check.End(last)
 	}
-	return admin.Verified{OK: fault == nil, Lines: check.Lines, Head: check.At, Fault: fault}, nil
+	v := admin.Verified{OK: fault == nil, Lines: check.Lines, Head: check.At, Fault: fault}
+	made, err := k.db.LastRebuilt(ctx)
+	if made.No > 0 {
+		v.Note = fmt.Sprintf("the database was damaged and made again on %s: the lines before line %d were salvaged, and others before it may be lost", made.At.UTC().Format(time.RFC3339), made.Trail)
+	}
+	return v, err
 }

@@ -28,11 +28,11 @@ import (
 	"edgegw/clock"
 	"edgegw/config"
 	"edgegw/fiscal"
+	"edgegw/mirror"
 	"edgegw/people"
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/siteca"
-	"edgegw/store"
 	"edgegw/support"
 	"edgegw/tokens"
 )
@@ -42,6 +42,8 @@ type Options struct {
 	Listen    func(network, addr string) (net.Listener, error)
 	Transport http.RoundTripper                       // to OpenFiskal
 	Disk      func(driver.Connector) driver.Connector // of the database
+	Second    func(mirror.File) mirror.File           // each file of the second journal
+	Step      func(name string) error                 // before each step of a rebuild of the database
 	Jitter    func(most time.Duration) time.Duration  // of every back-off
 	Clock     clock.Options                           // the box's clock; Journal is found in the journal
 	Log       *slog.Logger
@@ -78,16 +80,15 @@ type Gateway struct {
 	canary    canary
 	pulse     *pulse
 	room      *room
-	damage    atomic.Pointer[string] // of the journal, once it was found
-	local     net.Listener           // the commands' socket
-	page      net.Listener           // http.listen, nil if off
-	pageTLS   net.Listener           // http.tls_listen, nil if off
-	pageConf  *tls.Config            // how that one is served
-	door      *door                  // of both
-	scrape    http.Handler           // the metrics
-	browsers  http.Handler           // the technicians' page
-	ending    chan struct{}          // closed when the gateway ends, for those who wait for news
-	leaving   chan struct{}          // closed when another one is to take its place
+	local     net.Listener  // the commands' socket
+	page      net.Listener  // http.listen, nil if off
+	pageTLS   net.Listener  // http.tls_listen, nil if off
+	pageConf  *tls.Config   // how that one is served
+	door      *door         // of both
+	scrape    http.Handler  // the metrics
+	browsers  http.Handler  // the technicians' page
+	ending    chan struct{} // closed when the gateway ends, for those who wait for news
+	leaving   chan struct{} // closed when another one is to take its place
 	successor atomic.Pointer[config.Config]
 	cause     error // why the run ended; nil where it was asked to
 	served    bool  // by Serve, which lets another one take its place; set before it runs
@@ -97,7 +98,7 @@ type Gateway struct {
 // New opens and binds everything, in the order of ARCHITECTURE.md section 4.
 // Its error is one line that says what to do; nothing is left open then.
 func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error) {
-	core, err := open(ctx, c, o)
+	core, err := open(ctx, c, o, true)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func New(ctx context.Context, c config.Config, o Options) (_ *Gateway, err error
 }
 
 // open does what a command without a gateway needs as well.
-func open(ctx context.Context, c config.Config, o Options) (_ *control, err error) {
+func open(ctx context.Context, c config.Config, o Options, mend bool) (_ *control, err error) {
 	k := &control{config: c, options: o, log: o.Log, meters: newMeters(), tidy: newTidy()}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
@@ -137,12 +138,11 @@ func open(ctx context.Context, c config.Config, o Options) (_ *control, err erro
 	if err := k.openData(); err != nil {
 		return nil, err
 	}
-	if k.db, err = store.Open(ctx, c.DataDir, store.Options{Disk: o.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now}); err != nil {
+	if err := k.openDatabase(ctx, mend); err != nil {
 		return nil, err
 	}
-	k.undo(k.db.Close)
-	if err := k.openClock(ctx); err != nil {
-		return nil, err
+	if mend {
+		defer func() { k.noteDamage(err) }()
 	}
 	k.openHistory()
 	if err := k.openKeys(ctx); err != nil {

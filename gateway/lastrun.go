@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"edgegw/health"
+	"edgegw/store"
 )
 
 // runningFile stands in the data directory while a gateway runs, and stays where one
@@ -29,10 +30,11 @@ const (
 
 // lastRun is what a gateway leaves to know of it, should nobody be left to say it.
 type lastRun struct {
-	Since time.Time `json:"since"`
-	Ended time.Time `json:"ended,omitzero"`
-	Cause string    `json:"cause,omitempty"` // why it ended by itself; "" where it was killed or the power went
-	Times int       `json:"times"`           // ends in a row that were not clean, before this run
+	Since  time.Time `json:"since"`
+	Ended  time.Time `json:"ended,omitzero"`
+	Cause  string    `json:"cause,omitempty"`  // why it ended by itself; "" where it was killed or the power went
+	Damage string    `json:"damage,omitempty"` // of the database, that it met
+	Times  int       `json:"times"`            // ends in a row that were not clean, before this run
 }
 
 // clean reports whether there was no run before, or it ended as it should.
@@ -67,7 +69,36 @@ func (k *control) endRun(cause error) error {
 	if cause == nil {
 		return os.Remove(path)
 	}
-	return writeWhole(path, lastRun{Since: k.since, Ended: k.now(), Cause: cause.Error(), Times: k.times})
+	l := lastRun{Since: k.since, Ended: k.now(), Cause: cause.Error(), Times: k.times}
+	if k.damage.Load() == nil && (store.IsDamage(cause) || errors.Is(cause, errDamaged)) {
+		l.Damage = cause.Error()
+	}
+	return writeWhole(path, l)
+}
+
+// noteDamage has the next start make the database again where this one cannot even
+// open the rest of the site.
+func (k *control) noteDamage(err error) {
+	if !store.IsDamage(err) {
+		return
+	}
+	l := lastRun{Since: k.now(), Ended: k.now(), Cause: err.Error(), Damage: err.Error()}
+	if err := writeWhole(filepath.Join(k.config.DataDir, runningFile), l); err != nil {
+		k.log.Warn("that the database is damaged cannot be noted", "cause", err)
+	}
+}
+
+// errDamaged ends a run whose database is damaged: the next one makes it again.
+var errDamaged = errors.New("the database is damaged")
+
+// lastDamage says what damage the run before has met; "" where it has met none.
+func lastDamage(dir string) string {
+	var l lastRun
+	text, err := os.ReadFile(filepath.Join(dir, runningFile))
+	if err != nil || json.Unmarshal(text, &l) != nil {
+		return ""
+	}
+	return l.Damage
 }
 
 // lastRunCondition tells of a run that did not end as it should.
@@ -91,7 +122,8 @@ func (k *control) lastRunCondition(b *health.Board) {
 }
 
 // checkAfter reads the whole journal where the run before did not end cleanly:
-// damage is found before a sale runs into it.
+// damage is found before a sale runs into it, and ends the run, so that the next one
+// makes the database again.
 func (g *Gateway) checkAfter(ctx context.Context) error {
 	if !g.before.clean() {
 		damage, err := g.db.QuickCheck(ctx)
@@ -100,9 +132,11 @@ func (g *Gateway) checkAfter(ctx context.Context) error {
 			return nil
 		case err != nil:
 			g.log.Error("the journal cannot be checked", "cause", err)
-		case damage != "":
+		case damage != "" && g.damage.Load() == nil:
 			g.log.Error("the journal is damaged", "damage", damage)
-			g.damage.Store(&damage)
+			return fmt.Errorf("%w: %s", errDamaged, damage)
+		case damage != "":
+			g.log.Error("the journal is damaged, and there was no room to make it again", "damage", damage)
 		default:
 			g.log.Info("the journal was checked after an end that was not clean, and is whole")
 		}
@@ -111,12 +145,12 @@ func (g *Gateway) checkAfter(ctx context.Context) error {
 	return nil
 }
 
-// damageCondition tells what checkAfter has found.
-func (g *Gateway) damageCondition(b *health.Board) {
-	damage := g.damage.Load()
+// damageCondition tells of damage that could not be mended for want of space.
+func (k *control) damageCondition(b *health.Board) {
+	damage := k.damage.Load()
 	if damage == nil {
 		return
 	}
-	b.Set(health.Condition{Code: "database_damaged", Severity: health.Attention, Since: g.since, Title: "The database is damaged: " + *damage,
-		Remedy: "Make a backup and a support bundle now, and call support: edgegw backup, edgegw support-bundle"})
+	b.Set(health.Condition{Code: "database_damaged", Severity: health.Attention, Since: k.since, Title: "The database is damaged, and there is no room to make it again: " + *damage,
+		Remedy: "Make room on the disk of " + k.config.DataDir + " and start the gateway again; make a backup and a support bundle before that: edgegw backup, edgegw support-bundle"})
 }

@@ -244,6 +244,7 @@ func (d *described) devices(s *testSite) {
 	d.ask(200, "POST", "/devices/pump-01/test", "")
 	d.ask(404, "POST", "/devices/pump-99/test", "")
 	d.ask(204, "DELETE", "/devices/pump-02/gaps", "")
+	d.ask(200, "POST", "/data/acknowledge", "")
 	d.ask(204, "DELETE", "/devices/pump-02/cards", "")
 	d.ask(200, "GET", "/explain?subject=pump-01", "")
 	d.ask(200, "GET", "/explain?subject=pump-01/good", "")

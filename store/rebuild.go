@@ -20,12 +20,16 @@ import (
 type RebuildOptions struct {
 	Second   Second // nil: there is none
 	Suspect  string // why the file is to be read whole before it is believed; "": it is not
+	Only     bool   // look only: ErrDamaged where something is to be done
 	Expected bool   // something beside it says that there must be one
 	Log      *slog.Logger
 	Now      func() time.Time
 	Free     func(dir string) (int64, error) // bytes that can be written; nil: nobody knows
 	Step     func(name string) error         // before each step that changes the disk; nil: nothing
 }
+
+// ErrDamaged is given where a database is to be made again, and was only looked at.
+var ErrDamaged = errors.New("the database is damaged, or missing")
 
 // ErrNoRoom is given where a damaged database cannot be made again for want of space.
 var ErrNoRoom = errors.New("there is not enough free space to make the database again")
@@ -63,6 +67,9 @@ func Rebuild(ctx context.Context, dir string, o RebuildOptions) error {
 		o.Step = func(string) error { return nil }
 	}
 	r := &rebuilder{RebuildOptions: o, dir: dir, path: filepath.Join(dir, FileName)}
+	if o.Only {
+		return r.look(ctx)
+	}
 	err := r.finish()
 	if err == nil {
 		var damage string
@@ -75,6 +82,18 @@ func Rebuild(ctx context.Context, dir string, o RebuildOptions) error {
 		return fmt.Errorf("make the database again: %w", err)
 	}
 	return nil
+}
+
+// look changes nothing.
+func (r *rebuilder) look(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(r.dir, rebuildNest, rebuildPlan)); err == nil {
+		return fmt.Errorf("%w: it is about to be made again", ErrDamaged)
+	}
+	damage, err := r.examine(ctx)
+	if err == nil && damage != "" {
+		err = fmt.Errorf("%w: %s", ErrDamaged, damage)
+	}
+	return err
 }
 
 // examine says what is wrong with the database; "" where nothing is.

@@ -219,28 +219,37 @@ func (s *statements) close() {
 func (db *DB) query(ctx context.Context, text string, row func(scan func(...any) error) error, args ...any) error {
 	st, err := db.reads.get(ctx, text)
 	if err != nil {
-		return err
+		return db.met(err)
 	}
 	rows, err := st.QueryContext(ctx, args...)
 	if err != nil {
-		return err
+		return db.met(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
-			return err
+			return db.met(err)
 		}
 	}
-	return rows.Err()
+	return db.met(rows.Err())
 }
 
 // queryOne runs a SELECT of at most one row; sql.ErrNoRows if there is none.
 func (db *DB) queryOne(ctx context.Context, text string, args []any, into ...any) error {
 	st, err := db.reads.get(ctx, text)
 	if err != nil {
-		return err
+		return db.met(err)
 	}
-	return st.QueryRowContext(ctx, args...).Scan(into...)
+	return db.met(st.QueryRowContext(ctx, args...).Scan(into...))
+}
+
+// met ends the store where a look at the file has met damage: what cannot be read is
+// not sent, and the next start makes the database again.
+func (db *DB) met(err error) error {
+	if IsDamage(err) {
+		db.fail(fmt.Errorf("read %s: %w", db.path, err))
+	}
+	return err
 }
 
 // primary gives SQLite's primary result code of err, 0 for other errors.

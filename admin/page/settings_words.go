@@ -69,6 +69,8 @@ var settingsInGerman = map[string]string{
 	"vault.previous_kek":               "der vorige Schlüssel-Schlüssel, bis alles neu versiegelt ist",
 	"vault.previous_kek_file":          "Datei damit, Modus 0600",
 	"store.min_free_bytes":             "freier Platz, unter dem Geräten gesagt wird, dass es knapp wird",
+	"store.mirror_dir":                 "Ordner des zweiten Journals, aus dem eine beschädigte Datenbank neu aufgebaut wird; am besten auf einem anderen Datenträger",
+	"store.mirror_bytes":               "Größe des zweiten Journals; 0 ist aus",
 	"store.retain_confirmed":           "wie lange bestätigte Verkäufe aufgehoben werden; ungesendete werden nie entfernt",
 	"allow_volatile_data":              "lässt das Datenverzeichnis auf tmpfs oder overlay zu",
 	"log.level":                        "debug, info, warn oder error",

@@ -9,7 +9,8 @@ import (
 // examples end the help of each command. A test parses every line of them, and
 // finds a command without one.
 var examples = map[string]string{
-	"doctor": "edgegw doctor\nedgegw doctor --json",
+	"doctor":      "edgegw doctor\nedgegw doctor --json",
+	"acknowledge": "edgegw acknowledge",
 	"backup": `edgegw backup -o /media/stick/station-12.backup
 edgegw backup --passphrase-file /run/secrets/backup   # without anybody, each night`,
 	"restore": `edgegw restore /media/stick/station-12.backup

@@ -105,6 +105,7 @@ type commands struct {
 	Audit         auditCmd         `cmd:"" help:"Who changed what, the newest first."`
 	Export        exportCmd        `cmd:"" help:"A ZIP file for an auditor: sales, decisions, outages and the audit trail of a period."`
 	Verify        verifyCmd        `cmd:"" help:"Check an export, or the site's audit trail: names the first record that was altered."`
+	Acknowledge   acknowledgeCmd   `cmd:"" help:"Say that you know what became of a database that was made again after damage."`
 	Backup        backupCmd        `cmd:"" help:"Write the site's data into one file, sealed with a passphrase, while sales come in."`
 	Restore       restoreCmd       `cmd:"" help:"Put a backup back where no gateway runs. What was sent since is read back, and not sent again."`
 	Settings      settingsCmd      `cmd:"" help:"What can be configured: list it, change it on trial, go back."`

@@ -26,6 +26,7 @@ type verified struct {
 	Record  int64       `json:"record,omitempty"`
 	Name    string      `json:"name,omitempty"`
 	Message string      `json:"message,omitempty"`
+	Note    string      `json:"note,omitempty"` // what else must be known of it
 }
 
 // Run checks an export or the audit trail; 1 where a record was altered.
@@ -57,13 +58,21 @@ func (c *verifyCmd) Run(a *app) error {
 		return errSaid
 	}
 	if !v.OK {
-		return fmt.Errorf("%s. Keep this as it is, and see docs/export.md", fault.Message)
+		why := fault.Message
+		if v.Note != "" {
+			why += "; " + v.Note
+		}
+		return fmt.Errorf("%s. Keep this as it is, and see docs/export.md", why)
 	}
 	what := "The audit trail"
 	if v.File != "" {
 		what = v.File
 	}
-	fmt.Fprintf(a.out, "%s is as it was written: %s.\n", what, count(v.Records, "record"))
+	if v.Note != "" {
+		fmt.Fprintf(a.out, "%s fits together: %s. But %s.\n", what, count(v.Records, "record"), v.Note)
+	} else {
+		fmt.Fprintf(a.out, "%s is as it was written: %s.\n", what, count(v.Records, "record"))
+	}
 	if v.HeadNo > 0 {
 		fmt.Fprintf(a.out, "The chain value of the audit trail after line %d, to be noted:\n%s\n", v.HeadNo, v.Head)
 	}
@@ -74,7 +83,7 @@ func (c *verifyCmd) Run(a *app) error {
 func (c *verifyCmd) trail(a *app, heads []audit.Chain) (v verified, fault *audit.Fault, err error) {
 	err = a.with(false, func(b admin.Backend) error {
 		of, err := b.Verify(a.ctx, heads)
-		v = verified{Records: of.Lines, HeadNo: of.Head.No, Head: of.Head.Chain}
+		v = verified{Records: of.Lines, HeadNo: of.Head.No, Head: of.Head.Chain, Note: of.Note}
 		if fault = of.Fault; fault == nil && !of.OK {
 			return fmt.Errorf("check the audit trail: the gateway says that it was altered, and not where")
 		}
