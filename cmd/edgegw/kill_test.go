@@ -72,23 +72,32 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			t.Fatalf("the gateway ended by itself: %v\n%s", err, logs.String())
 		}
 	}
+	sum := b.settles(ctx, fleet, registers, service)
+	cancel()
+	<-sold
+	t.Logf("%d kills, %d sales, %d receipts, %v minor units, %d requests at OpenFiskal", kills, sum.Ended, sum.Receipts, sum.MoneySold, len(service.Requests()))
+	if sum.Ended < kills {
+		t.Errorf("only %d sales for %d kills: this proves little", sum.Ended, kills)
+	}
+}
+
+// settles runs a gateway until everything that was sold is settled, and compares what
+// the devices, the gateway and the stand-in hold: each sale once, in order, to the
+// cent.
+func (b *box) settles(ctx context.Context, fleet *simulator.Fleet, registers map[sale.DeviceID]sale.RegisterID, service *sandbox.Service) simulator.Summary {
+	t := b.t
+	t.Helper()
 	stop := b.start()
 	settle, done := context.WithTimeout(ctx, 3*time.Minute)
 	defer done()
 	if err := fleet.StopSelling(settle, simulator.Receipted); err != nil {
 		t.Errorf("not settled: %v", err)
 	}
-	cancel()
-	<-sold
 	st := decode[admin.Status](t, b.edgegw("status", "--json"))
 	stop()
 	sum := fleet.Reconcile()
-	t.Logf("%d kills, %d sales, %d receipts, %v minor units, %d requests at OpenFiskal", kills, sum.Ended, sum.Receipts, sum.MoneySold, len(service.Requests()))
 	if !sum.Balanced() {
 		t.Errorf("the devices miss something: %s", sum)
-	}
-	if sum.Ended < kills {
-		t.Errorf("only %d sales for %d kills: this proves little", sum.Ended, kills)
 	}
 	var expect []sandbox.Expect
 	for _, r := range fleet.Sales() {
@@ -105,6 +114,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	if tt := st.Totals; tt.Waiting != 0 || tt.Accepted != tt.Confirmed || tt.Accepted != int64(len(expect)) || tt.Receipts != 0 {
 		t.Errorf("the gateway counts %+v, %d sales were made", tt, len(expect))
 	}
+	return sum
 }
 
 // fleet adds devices to a box where no gateway runs and makes their simulators.
