@@ -17,6 +17,7 @@ import (
 	"edgegw/doctor"
 	"edgegw/fiscal"
 	"edgegw/health"
+	"edgegw/mirror"
 	"edgegw/sale"
 	"edgegw/store"
 	"edgegw/wording"
@@ -266,6 +267,9 @@ func (k *control) loose() (found []doctor.Loose) {
 	look(dir, 0o022, "go-w")
 	for _, name := range []string{store.FileName, store.FileName + "-wal", store.FileName + "-shm", "site-ca-key.pem", "server-key.pem", admin.SocketName} {
 		look(filepath.Join(dir, name), 0o077, "600")
+	}
+	for _, path := range mirror.Files(k.mirrorDir()) {
+		look(path, 0o077, "600")
 	}
 	look(k.config.MQTT.KeyFile, 0o077, "600")
 	return found

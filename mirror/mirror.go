@@ -107,6 +107,14 @@ func Open(dir string, o Options) (*Journal, error) {
 	return j, nil
 }
 
+// Files are the files of a second journal in a directory.
+func Files(dir string) (paths []string) {
+	for _, name := range names {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	return paths
+}
+
 // newest gives the file of the newest generation, and whether the other one counts
 // as well; -1 where there is none.
 func (j *Journal) newest() (at int, both bool) {
@@ -382,22 +390,6 @@ func (j *Journal) write(b []byte) error {
 		return err
 	}
 	return j.file.Sync()
-}
-
-// SetAside moves what is there to names that nothing reads, for people.
-func (j *Journal) SetAside(suffix string) error {
-	err := j.closeFile()
-	for i, name := range names {
-		from := filepath.Join(j.dir, name)
-		if e := os.Rename(from, from+suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-		j.found[i] = nil
-	}
-	if err = errors.Join(err, syncDir(j.dir)); err != nil {
-		return fmt.Errorf("set the second journal aside: %w", err)
-	}
-	return nil
 }
 
 // Close lets go of the file. Safe twice.
