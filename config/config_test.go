@@ -45,7 +45,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		OpenFiskal: OpenFiskal{BaseURL: "https://api.openfiskal.com/v1", Timeout: 10 * time.Second,
 			Concurrency: 32, RequestsPerSecond: 100, IdempotencyWindow: 20 * time.Hour, OnRejected: StepOver, Topology: DeviceDirect},
 		HTTP:  HTTP{Listen: "127.0.0.1:8080"},
-		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour, MirrorBytes: 64 << 20},
+		Store: Store{MinFreeBytes: 256 << 20, RetainConfirmed: 90 * 24 * time.Hour},
 		Log:   Log{Level: slog.LevelInfo, Format: "json"},
 	}
 	if !reflect.DeepEqual(got, want) {

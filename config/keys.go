@@ -134,7 +134,7 @@ var known = []key{
 		field: func(c *Config) any { return &c.Store.RetainConfirmed }},
 	{path: "store.mirror_dir", kind: path, defDoc: "data_dir/mirror", doc: "directory of the second journal, from which a damaged database is made again; best on another disk",
 		field: func(c *Config) any { return &c.Store.MirrorDir }},
-	{path: "store.mirror_bytes", kind: size(0, 1<<40), def: "64 MiB", doc: "size of the second journal; 0 is off",
+	{path: "store.mirror_bytes", kind: size(0, 1<<40), def: "0", doc: "size of the second journal, 64 MiB for example; 0 is off",
 		field: func(c *Config) any { return &c.Store.MirrorBytes }},
 	{path: "allow_volatile_data", kind: boolean, def: "false", doc: "lets data_dir lie on tmpfs or overlay, with a standing condition",
 		field: func(c *Config) any { return &c.AllowVolatileData }},

@@ -21,7 +21,9 @@ import (
 // is open.
 func sold(t *testing.T) (s *testSite, expect []sandbox.Expect) {
 	t.Helper()
-	s = newSite(t, sandbox.Options{}).on()
+	s = newSite(t, sandbox.Options{})
+	s.flags["store.mirror_bytes"] = "64MiB"
+	s.on()
 	s.add("pump-01")
 	c := s.connect("pump-01", 5, topic("pump-01", "receipt"))
 	publish := func(kind, payload string, n int) {
@@ -312,6 +314,7 @@ func (f sickSecond) Sync() error {
 func TestASecondJournalThatIsGoneStopsNoSale(t *testing.T) {
 	sick := &atomic.Bool{}
 	s := newSite(t, sandbox.Options{})
+	s.flags["store.mirror_bytes"] = "64MiB"
 	s.options.Second = func(f mirror.File) mirror.File { return sickSecond{f, sick} }
 	s.on()
 	s.add("pump-01")

@@ -112,6 +112,8 @@ func (t *tx) remove(sales []int64, before time.Time, s *Sweep) error {
 			continue
 		}
 		for _, text := range []string{
+			`INSERT INTO forgotten (register, confirmed, resolved) SELECT register, 1, 0 FROM event WHERE no = ?1
+				ON CONFLICT (register) DO UPDATE SET confirmed = confirmed + 1`, // its total outlives it, also where the database is made again
 			`DELETE FROM attempt WHERE event IN ` + saleEvents,
 			`DELETE FROM held WHERE event IN ` + saleEvents,
 			`DELETE FROM event WHERE no IN ` + saleEvents,

@@ -117,6 +117,9 @@ func TestSweepRemovesOnlyWhatIsOver(t *testing.T) {
 	if after, err := db.Queues(t.Context()); err != nil || !reflect.DeepEqual(after, before) {
 		t.Errorf("the books were %+v and are %+v, %v", before, after, err)
 	}
+	if faults, err := db.Recount(t.Context()); err != nil || len(faults) > 0 {
+		t.Errorf("the books do not add up afterwards: %v, %v", faults, err)
+	}
 	if h := confirm(t, db, "reg_3"); h.SaleID != "waits" {
 		t.Errorf("the queue goes on with %s", h.SaleID)
 	}

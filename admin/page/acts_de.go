@@ -31,5 +31,6 @@ var actsInGerman = map[string]string{
 	"settings tried": "Einstellungen auf Probe geändert", "settings confirmed": "Einstellungen bestätigt", "settings undone": "Einstellungen zurückgenommen", "settings expired": "Einstellungen zurückgenommen: niemand hat sie bestätigt",
 	"settings interrupted": "Einstellungen zurückgenommen: das Gateway endete vorher", "settings failed": "Einstellungen zurückgenommen: das Gateway konnte nicht beginnen", "settings written": "Einstellungen für den nächsten Start geschrieben",
 	"device asked to show itself": "Gerät gebeten, sich zu zeigen", "claim reset": "Standort den Eigentümern genommen",
-	"settings set_aside": "Einstellungen beiseitegelegt",
+	"rebuilt database acknowledged": "Neu aufgebaute Datenbank bestätigt",
+	"settings set_aside":            "Einstellungen beiseitegelegt",
 }
