@@ -128,6 +128,7 @@ func openForty(t *testing.T, dir string, span time.Duration) *forty {
 	f.identify(c)
 	f.g = &Gateway{control: c}
 	f.g.site = site{changed: make(chan struct{}, 1)}
+	f.g.room = &room{}
 	f.g.accepting = newAcceptance(c.db.Canary, f.g.site.poke, c.log)
 	f.g.broker, err = broker.New(broker.Options{TLS: f.line, TLSConfig: c.authority.TLSConfig(), MaxConnections: 100, MaxPacketBytes: 1 << 16, MessagesPerSecond: -1, Now: f.now, Log: c.log},
 		c.ring, c.relay, mailbox{c.db, f.now}, c.db)

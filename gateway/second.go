@@ -105,6 +105,9 @@ func (s *secondJournal) Close() error {
 // openDatabase opens the journal and finds the time in it. Where it is damaged, it is
 // made again before that, by a gateway: a command that only looks moves no files.
 func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
+	if k.config.Store.MirrorBytes == 0 {
+		return k.openPlain(ctx)
+	}
 	suspect := ""
 	if mend {
 		suspect = lastDamage(k.config.DataDir)
@@ -132,6 +135,17 @@ func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
 		}
 		suspect = err.Error() // found by the opening: read whole, and made again
 	}
+}
+
+// openPlain opens the journal of a site without a second one: damage ends the start,
+// with its cause.
+func (k *control) openPlain(ctx context.Context) (err error) {
+	k.db, err = store.Open(ctx, k.config.DataDir, store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now})
+	if err != nil {
+		return err
+	}
+	k.undo(k.db.Close)
+	return k.openClock(ctx)
 }
 
 func (k *control) rebuild(ctx context.Context, second store.Second, suspect string, mend bool) error {

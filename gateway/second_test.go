@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -363,21 +362,5 @@ func TestADamagedSecondJournalIsWrittenAnew(t *testing.T) {
 		t.Error("it was believed, or is off")
 	}
 	s.ends(expect)
-	s.off()
-}
-
-// With the second journal turned off a deleted database is gone, and the site says so.
-func TestADatabaseThatIsGoneIsMissed(t *testing.T) {
-	s, _ := sold(t)
-	s.killed(t)
-	if err := errors.Join(os.RemoveAll(filepath.Join(s.dir, mirrorName)), os.Remove(filepath.Join(s.dir, store.FileName)), os.Remove(filepath.Join(s.dir, store.FileName+"-wal"))); err != nil {
-		t.Fatal(err)
-	}
-	s.flags = maps.Clone(s.flags)
-	s.flags["store.mirror_bytes"] = "0"
-	s.on()
-	if !s.hasCondition("database_rebuilt") {
-		t.Error("it looks like a new site")
-	}
 	s.off()
 }
