@@ -178,7 +178,9 @@ func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 		return
 	}
 	s.roomy()
-	h.b.n.connects.Add(1)
+	if !h.b.isCanary(s.id) { // which is no device
+		h.b.n.connects.Add(1)
+	}
 	h.b.keeper.want(s.id, snapshot(cl))
 	s.subscribed(subscriptions(cl))
 	s.settled.Store(true)
