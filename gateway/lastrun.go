@@ -123,7 +123,7 @@ func (k *control) lastRunCondition(b *health.Board) {
 
 // checkAfter reads the whole journal where the run before did not end cleanly:
 // damage is found before a sale runs into it, and ends the run, so that the next one
-// makes the database again.
+// makes the database again. Where it could not, the site sells with what can be read.
 func (g *Gateway) checkAfter(ctx context.Context) error {
 	if !g.before.clean() {
 		damage, err := g.db.QuickCheck(ctx)
@@ -132,11 +132,12 @@ func (g *Gateway) checkAfter(ctx context.Context) error {
 			return nil
 		case err != nil:
 			g.log.Error("the journal cannot be checked", "cause", err)
-		case damage != "" && g.damage.Load() == nil:
+		case damage != "" && g.damage.Load() == nil && g.config.Store.MirrorBytes > 0:
 			g.log.Error("the journal is damaged", "damage", damage)
 			return fmt.Errorf("%w: %s", errDamaged, damage)
 		case damage != "":
-			g.log.Error("the journal is damaged, and there was no room to make it again", "damage", damage)
+			g.log.Error("the journal is damaged, and cannot be made again now", "damage", damage)
+			g.damage.CompareAndSwap(nil, &damage)
 		default:
 			g.log.Info("the journal was checked after an end that was not clean, and is whole")
 		}
@@ -145,12 +146,19 @@ func (g *Gateway) checkAfter(ctx context.Context) error {
 	return nil
 }
 
-// damageCondition tells of damage that could not be mended for want of space.
+// damageCondition tells of damage that could not be mended: for want of space, or of a
+// second journal.
 func (k *control) damageCondition(b *health.Board) {
 	damage := k.damage.Load()
 	if damage == nil {
 		return
 	}
-	b.Set(health.Condition{Code: "database_damaged", Severity: health.Attention, Since: k.since, Title: "The database is damaged, and there is no room to make it again: " + *damage,
-		Remedy: "Make room on the disk of " + k.config.DataDir + " and start the gateway again; make a backup and a support bundle before that: edgegw backup, edgegw support-bundle"})
+	c := health.Condition{Code: "database_damaged", Severity: health.Attention, Since: k.since,
+		Title:  "The database is damaged, and there is no room to make it again: " + *damage,
+		Remedy: "Make room on the disk of " + k.config.DataDir + " and start the gateway again; make a backup and a support bundle before that: edgegw backup, edgegw support-bundle"}
+	if k.config.Store.MirrorBytes == 0 {
+		c.Title = "The database is damaged: " + *damage
+		c.Remedy = "What can be read is taken and sent as before. Make a backup and a support bundle now, and call support: edgegw backup, edgegw support-bundle"
+	}
+	b.Set(c)
 }

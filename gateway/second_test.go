@@ -253,8 +253,10 @@ func TestADeletedShmIsNothing(t *testing.T) {
 
 // Damage that the gateway meets while it runs ends it; the next start makes the
 // database again.
-func TestACorruptedPageEndsTheRunAndIsMadeGood(t *testing.T) {
-	s, expect := sold(t)
+// corrupt has pump-01 sell once more and ends the gateway; then a page of that sale is
+// overwritten.
+func (s *testSite) corrupt(t *testing.T) {
+	t.Helper()
 	filler := strings.Repeat("x", 20_000) + "middle of a long message" + strings.Repeat("y", 20_000)
 	c := s.connect("pump-01", 5)
 	if err := c.Publish(topic("pump-01", "sale"), 1, 50, strings.Replace(fmt.Sprintf(wholeEvent, "long"), "{", `{"filler":"`+filler+`",`, 1)); err != nil {
@@ -263,7 +265,6 @@ func TestACorruptedPageEndsTheRunAndIsMadeGood(t *testing.T) {
 	if p, _, err := c.Await(brokertest.PUBACK); err != nil || p.Code != 0 {
 		t.Fatalf("%v, code %d", err, p.Code)
 	}
-	expect = append(expect, sandbox.Expect{Register: "reg_pump-01", ExternalID: "long", Total: 7622})
 	whole := filepath.Join(t.TempDir(), store.FileName) // with nothing in its log
 	if _, err := s.db.Backup(t.Context(), whole); err != nil {
 		t.Fatal(err)
@@ -282,10 +283,15 @@ func TestACorruptedPageEndsTheRunAndIsMadeGood(t *testing.T) {
 		t.Fatal("the sale was not found")
 	}
 	overwrite(t, db, int64(at/4096*4096), []byte{0xff, 0xff, 0xff, 0xff}) // where the message goes on
+}
+
+func TestACorruptedPageEndsTheRunAndIsMadeGood(t *testing.T) {
+	s, expect := sold(t)
+	expect = append(expect, sandbox.Expect{Register: "reg_pump-01", ExternalID: "long", Total: 7622})
+	s.corrupt(t)
 	s.sandbox.SetDown(false)
 	s.on()
-	err = <-s.ended
-	if !store.IsDamage(err) {
+	if err := <-s.ended; !store.IsDamage(err) {
 		t.Fatalf("the run ended with %v", err)
 	}
 	s.on()
@@ -293,6 +299,25 @@ func TestACorruptedPageEndsTheRunAndIsMadeGood(t *testing.T) {
 		t.Error("nobody is told")
 	}
 	s.ends(expect)
+	s.off()
+}
+
+// Where nothing can be made again, a damaged page stops the one queue it lies in, and
+// no start after the other: the site sells, and says what is wrong.
+func TestACorruptedPageStopsOneQueueWithoutASecondJournal(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	s.on()
+	s.add("pump-01")
+	s.add("pump-02")
+	s.sandbox.SetDown(true)
+	s.corrupt(t)
+	must(t, os.WriteFile(filepath.Join(s.dir, runningFile), []byte(`{"since":"2026-11-22T08:00:00Z","times":0}`), 0o600)) // as after a kill
+	s.sandbox.SetDown(false)
+	s.on()
+	await(t, "the damage to be found", func() bool { return s.hasCondition("database_damaged") })
+	await(t, "the queue to be unreadable", func() bool { return s.hasCondition("queue_unreadable") })
+	s.sell("pump-02", "s1")
+	await(t, "the other queue to go on", func() bool { st, err := s.Status(t.Context()); return err == nil && st.Totals.Confirmed == 1 })
 	s.off()
 }
 

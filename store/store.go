@@ -243,10 +243,12 @@ func (db *DB) queryOne(ctx context.Context, text string, args []any, into ...any
 	return db.met(st.QueryRowContext(ctx, args...).Scan(into...))
 }
 
-// met ends the store where a look at the file has met damage: what cannot be read is
-// not sent, and the next start makes the database again.
+// met ends the store where a look at the file has met damage and a second journal
+// follows it: the next start makes the database again. Without one the next start
+// would meet the same page, so what cannot be read stays where it is, and the rest
+// goes on.
 func (db *DB) met(err error) error {
-	if IsDamage(err) {
+	if db.w.second != nil && IsDamage(err) {
 		db.fail(fmt.Errorf("read %s: %w", db.path, err))
 	}
 	return err
