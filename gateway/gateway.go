@@ -63,6 +63,9 @@ type Options struct {
 	// Free gives the bytes that the journal may still take; nil asks the file system
 	// and the database.
 	Free func(context.Context) (int64, error)
+	// Notify tells the service manager how the process is, in the words of
+	// sd_notify(3). nil: nobody is told; a site inside of another one has none to tell.
+	Notify func(state string)
 	// Abort ends the process where the gateway does not end within a bounded time
 	// after it was asked to, or has to: something hangs. nil: nobody does.
 	Abort func(cause error)
@@ -129,6 +132,9 @@ func open(ctx context.Context, c config.Config, o Options, mend bool) (_ *contro
 	k.log = slog.New(card.Handler(k.log.Handler()))
 	if k.options.Listen == nil {
 		k.options.Listen = net.Listen
+	}
+	if k.options.Notify == nil {
+		k.options.Notify = func(string) {}
 	}
 	defer func() {
 		if err != nil {

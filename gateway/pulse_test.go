@@ -5,9 +5,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -265,5 +267,39 @@ func TestHowTheLastRunEnded(t *testing.T) {
 				t.Errorf("after a clean end: %v", err)
 			}
 		})
+	}
+}
+
+// The service manager hears of the gateway that is the service, and of no other in the
+// same process: a test sale that ends must not look like the end of the service.
+func TestOnlyTheServiceTellsItsManager(t *testing.T) {
+	at := &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	manager, err := net.ListenUnixgram("unixgram", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", at.Name)
+	newSite(t, sandbox.Options{}).on().off()
+	end, err := net.DialUnix("unixgram", nil, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end.Close()
+	if _, err := end.Write([]byte("the end")); err != nil {
+		t.Fatal(err)
+	}
+	heard := make([]byte, 100)
+	if n, err := manager.Read(heard); err != nil || string(heard[:n]) != "the end" {
+		t.Errorf("a gateway that is no service has told %q, %v", heard[:n], err)
+	}
+	var told []string
+	s := newSite(t, sandbox.Options{})
+	s.options.Notify = func(state string) { told = append(told, state) }
+	s.on()
+	await(t, "the gateway to run", func() bool { return strings.Contains(s.logs.String(), "the gateway runs") })
+	s.off()
+	if want := []string{"READY=1", "STOPPING=1"}; !slices.Equal(told, want) {
+		t.Errorf("the manager of the service was told %q, want %q", told, want)
 	}
 }

@@ -77,11 +77,11 @@ func (g *Gateway) serve(ctx context.Context) error {
 	}
 	g.sayUnclaimed()
 	g.log.Info("the gateway runs", "site", g.config.Site.Name, "mqtt", g.MQTTURL(), "openfiskal", g.config.OpenFiskal.BaseURL, "version", g.options.Version)
-	notify(daemon.SdNotifyReady)
+	g.options.Notify(daemon.SdNotifyReady)
 	var cause error
 	select {
 	case <-ctx.Done():
-		notify(daemon.SdNotifyStopping)
+		g.options.Notify(daemon.SdNotifyStopping)
 	case cause = <-died:
 	case <-g.db.Failed():
 		cause = g.db.Cause()

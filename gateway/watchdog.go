@@ -40,18 +40,12 @@ type watchdog struct {
 
 func (g *Gateway) newWatchdog() *watchdog {
 	w := &watchdog{pulse: g.pulse.failures, refuses: g.accepting.no.Load, busy: g.relay.Busy, ended: g.meters.ended.Load,
-		notify: notify, every: watchEvery}
+		notify: g.options.Notify, every: watchEvery}
 	// The service manager's patience; half of it is what it asks for.
 	if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && usec > 0 {
 		w.every = min(w.every, time.Duration(usec)*time.Microsecond/2)
 	}
 	return w
-}
-
-// notify tells systemd, where it has asked to be told.
-func notify(state string) {
-	// Nobody listens, or nobody can be told: neither is a reason to do anything.
-	_, _ = daemon.SdNotify(false, state)
 }
 
 // run looks until ctx ends, and gives an error where the gateway must end.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"edgegw/config"
 	"edgegw/gateway"
 	"edgegw/support"
@@ -44,7 +46,7 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 	return gateway.Serve(a.ctx, conf, func(now config.Config, legacy gateway.Legacy) (g *gateway.Gateway, err error) {
 		err = a.patiently(func() (err error) { // a command may have the data for a moment
 			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy, Rehearse: rehearse,
-				Abort: func(cause error) { abort(log(now), cause) }})
+				Notify: notify, Abort: func(cause error) { abort(log(now), cause) }})
 			return err
 		})
 		conf.Vault.KEK.Wipe() // what it opens has been derived from it
@@ -55,6 +57,10 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 		return g, err
 	})
 }
+
+// notify tells systemd, where it has asked to be told. Nobody listens, or nobody can
+// be told: neither is a reason to do anything.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
 // abort ends the process with what every goroutine was at, for whoever has to find
 // out why it hung. Stacks show places and no contents.
