@@ -119,13 +119,18 @@ func (s *site) poke() {
 	}
 }
 
+// accepts is what devices are told of selling: `accept` and `reason`.
+func (g *Gateway) accepts() (accept, reason string) {
+	if accept, reason = g.accepting.words(); accept == "yes" {
+		return g.room.now().words()
+	}
+	return accept, reason
+}
+
 func (g *Gateway) siteStatus() []byte {
 	s := &g.site
 	now := siteWords{Uplink: "up"}
-	now.Accept, now.Reason = g.accepting.words()
-	if now.Accept == "yes" {
-		now.Accept, now.Reason = g.room.now().words()
-	}
+	now.Accept, now.Reason = g.accepts()
 	if !g.relay.Uplink().Up {
 		now.Uplink = "down"
 	}

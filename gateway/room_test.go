@@ -15,6 +15,7 @@ import (
 	"edgegw/admin"
 	"edgegw/broker/brokertest"
 	"edgegw/clock"
+	"edgegw/doctor"
 	"edgegw/fiscal/sandbox"
 )
 
@@ -44,6 +45,12 @@ func TestLittleRoom(t *testing.T) {
 				}
 				break
 			}
+		}
+		device, err := s.ring.Get("pump-01")
+		must(t, err)
+		facts, err := s.trialFacts(t.Context(), device)
+		if err != nil || (facts.gatewayCheck().State == doctor.Failed) != (accept == "no") {
+			t.Errorf("%d MiB: a test sale says %+v, %v", mib, facts.gatewayCheck(), err)
 		}
 		st, err := s.Status(t.Context())
 		if err != nil || hasCondition(st, "storage_low") != (accept != "yes") {

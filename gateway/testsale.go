@@ -155,7 +155,7 @@ func (k *control) trialFacts(ctx context.Context, d sale.Device) (*trialFacts, e
 	if k.running == nil {
 		return f, nil
 	}
-	f.accept, f.reason = k.running.accepting.words()
+	f.accept, f.reason = k.running.accepts()
 	f.presence = k.presence()[d.ID]
 	return f, nil
 }

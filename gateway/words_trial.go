@@ -74,7 +74,7 @@ func (f *trialFacts) gatewayCheck() admin.Check {
 		c.Found, c.Fix = fmt.Sprintf("The MQTT port (%s) does not answer as it should: %v.", f.address, f.connect), lookAtAll
 	case f.publish != nil:
 		c.Found, c.Fix = fmt.Sprintf("A message through the MQTT port got no acknowledgement: %v.", f.publish), lookAtAll
-	case f.accept != "yes":
+	case f.accept == "no":
 		c.Found, c.Fix = fmt.Sprintf("Devices are told to begin no sale (%s).", f.reason), lookAtAll
 	default:
 		c.State, c.Found = doctor.OK, fmt.Sprintf("A message went through the MQTT port to its acknowledgement in %s.", milliseconds(f.took))
