@@ -225,8 +225,8 @@ const marks = 256
 // events that stand evenly in the journal, and takes in all from one to the next
 // where some of that time can be, or the times go back.
 func (db *DB) spans(ctx context.Context, from, to time.Time) (all []span, err error) {
-	var low, high int64
-	if err := db.queryOne(ctx, `SELECT coalesce(min(no), 0), coalesce(max(no), 0) + 1 FROM event`, nil, &low, &high); err != nil {
+	low, high, err := db.EventSpan(ctx)
+	if err != nil {
 		return nil, err
 	}
 	switch {

@@ -43,13 +43,17 @@ func (db *DB) Begun(ctx context.Context, low, high int64) (Begun, error) {
 	return b, nil
 }
 
-// Two look-ups: asked for both at once, SQLite reads the whole table.
-const eventSpanQuery = `SELECT coalesce((SELECT min(no) FROM event), 0), coalesce((SELECT max(no) FROM event), -1) + 1`
+// spanQuery gives the number of a table's first row, and the one after its last; 0 and
+// 0 where there is none. Two look-ups: asked for both at once, SQLite reads the whole
+// table.
+func spanQuery(table string) string {
+	return `SELECT coalesce((SELECT min(no) FROM ` + table + `), 0), coalesce((SELECT max(no) FROM ` + table + `), -1) + 1`
+}
 
 // EventSpan gives the number of the first event, and the one after the last; 0 and 0
 // where there is none.
 func (db *DB) EventSpan(ctx context.Context) (low, high int64, err error) {
-	err = db.queryOne(ctx, eventSpanQuery, nil, &low, &high)
+	err = db.queryOne(ctx, spanQuery("event"), nil, &low, &high)
 	return low, high, err
 }
 

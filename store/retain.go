@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"edgegw/sale"
@@ -60,12 +61,12 @@ func (db *DB) swept(ctx context.Context, table string, no int64, before time.Tim
 
 // overQuery finds sales that may be removed among the events of a span. The newest
 // event stays: its number says which is the next.
-const overQuery = `SELECT o.no FROM event o CROSS JOIN sale s ON s.no = o.no
+var overQuery = `SELECT o.no FROM event o CROSS JOIN sale s ON s.no = o.no
 	 WHERE o.no >= ?1 AND o.no < ?2 AND o.ref IS NOT NULL AND s.state = ?3 AND s.changed_at < ?4 AND coalesce(s.fiscal_state, '') <> 'pending'
 	   AND o.no NOT IN (SELECT sale FROM quarantine)
 	   AND NOT EXISTS (SELECT 1 FROM mailbox m JOIN device d ON d.no = m.device WHERE m.device = o.device AND m.delivered_at IS NULL AND m.sale = o.no AND d.removed = 0)
 	   AND NOT EXISTS (SELECT 1 FROM event e LEFT JOIN queue q ON q.register = e.register
-	       WHERE e.no IN (SELECT o.no UNION SELECT event FROM update_seen WHERE sale = o.no UNION SELECT no FROM event WHERE sale = o.no AND kind IN (3, 4) AND ref IS NULL)
+	       WHERE e.no IN ` + strings.ReplaceAll(saleEvents, "?1", "o.no") + `
 	         AND (e.rseq >= q.head OR e.no = (SELECT max(no) FROM event)))
 	 ORDER BY o.no LIMIT ?5`
 

@@ -445,7 +445,9 @@ func TestPlansUseTheirIndexes(t *testing.T) {
 		"last report":        {reportQuery, "event_queue"},
 		"pend":               {countPendingQuery, "sale_pending"},
 		"oldest":             {oldestQuery, "event_queue"},
-		"first and last":     {eventSpanQuery, "SEARCH event"},
+		"first and last":     {spanQuery("event"), "SEARCH event"},
+		"answers":            {spanQuery("answer"), "SEARCH answer"},
+		"letters":            {spanQuery("mailbox"), "SEARCH mailbox"},
 	} {
 		var plan []string
 		err := db.query(context.Background(), "EXPLAIN QUERY PLAN "+c.text, func(scan func(...any) error) error {

@@ -177,7 +177,7 @@ func (db *DB) storyLetters(ctx context.Context, s *Story, no int64) error {
 // older than t. A clock that was set back may hide a few rows from it.
 func (db *DB) firstSince(ctx context.Context, table string, t time.Time) (int64, error) {
 	var low, high int64
-	if err := db.queryOne(ctx, `SELECT coalesce(min(no), 0), coalesce(max(no), 0) + 1 FROM `+table, nil, &low, &high); err != nil {
+	if err := db.queryOne(ctx, spanQuery(table), nil, &low, &high); err != nil {
 		return 0, err
 	}
 	for low < high {
