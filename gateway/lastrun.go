@@ -54,7 +54,11 @@ func (k *control) beginRun() error {
 	times := 0
 	if b := k.before; !b.clean() {
 		times = 1
-		if !b.Ended.IsZero() && b.Ended.Sub(b.Since) < soonAgain || b.Ended.IsZero() && k.now().Sub(b.Since) < soonAgain {
+		ended := b.Ended
+		if ended.IsZero() { // nobody was left to say when
+			ended = k.now()
+		}
+		if ended.Sub(b.Since) < soonAgain {
 			times += b.Times
 		}
 		k.log.Warn("the run before did not end cleanly", "began", b.Since, "cause", cmp.Or(b.Cause, "killed, or the power was cut"), "in_a_row", times)
