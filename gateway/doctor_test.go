@@ -218,6 +218,13 @@ func TestTheDoctorNamesWhatIsBroken(t *testing.T) {
 			addr, err := net.ResolveTCPAddr("tcp", strings.TrimSuffix(strings.TrimPrefix(url, "https://"), "/v1"))
 			must(t, err)
 			await(t, "the start, which names the port in the log", func() bool { return strings.Contains(s.logs.String(), "the gateway runs") })
+			await(t, "the first canary of the gateway's own", func() bool {
+				s.pulse.mu.Lock()
+				defer s.pulse.mu.Unlock()
+				return !s.pulse.tried.IsZero()
+			})
+			s.canary.one.Lock() // later ones take it before they ask for the port
+			defer s.canary.one.Unlock()
 			s.tlsAddr = addr // the port is bound by the kernel: only its number can be another's
 		}},
 		{name: "few descriptors", words: "LimitNOFILE", failed: []string{"descriptors"}, breaks: func(t *testing.T, s *testSite) {
