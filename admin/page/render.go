@@ -63,6 +63,8 @@ func funcs(l lang, now func() time.Time) template.FuncMap {
 		"ortext":      l.orText,
 		"quoted":      func(text string) template.HTML { return l.orText(wording.Sentence{}, text) },
 		"flag":        l.flag,
+		"lacks":       l.lacks,
+		"says":        l.sentence,
 		"act":         l.act,
 		"settingword": l.settingWord,
 		"icon":        icon,

@@ -257,4 +257,15 @@ var sentencesInGerman = map[string]string{
 	"the password cannot be used: it is the first that anybody would try":                  "Dieses Passwort würde jeder zuerst probieren",
 	"there were too many logins in vain from your address: wait %d s":                      "Von Ihrer Adresse kamen zu viele vergebliche Anmeldungen: Warten Sie %d s",
 	"Nothing was looked at. From another address the right password gets in at once.":      "Es wurde nichts geprüft. Von einer anderen Adresse kommt das richtige Passwort sofort hinein.",
+
+	// commissioning
+	"Add the devices.":                "Fügen Sie die Geräte hinzu.",
+	"Connect them.":                   "Verbinden Sie sie.",
+	"Give each register its key.":     "Geben Sie jeder Kasse ihren Schlüssel.",
+	"Sell something on each device.":  "Verkaufen Sie an jedem Gerät etwas.",
+	"Begin the test of the uplink.":   "Beginnen Sie den Test der Leitung.",
+	"Unplug the uplink now.":          "Ziehen Sie jetzt die Leitung ab.",
+	"Sell on some devices meanwhile.": "Verkaufen Sie währenddessen an einigen Geräten.",
+	"Plug it in again.":               "Stecken Sie sie wieder an.",
+	"All of them are delivered.":      "Alle sind zugestellt.",
 }

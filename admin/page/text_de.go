@@ -263,10 +263,10 @@ var inGerman = map[string]string{
 
 	"Commissioning": "Inbetriebnahme",
 	"A walk that proves the site before you leave: every device sells, and nothing is lost when the uplink goes.": "Ein Rundgang, der den Standort beweist, bevor Sie gehen: Jedes Gerät verkauft, und nichts geht verloren, wenn die Leitung ausfällt.",
-	"Add the devices.": "Fügen Sie die Geräte hinzu.", "%d device": "%d Gerät", "%d devices": "%d Geräte", "Connect them.": "Verbinden Sie sie.", "Give each register its key.": "Geben Sie jeder Kasse ihren Schlüssel.",
-	"Sell something on each device.": "Verkaufen Sie an jedem Gerät etwas.", "Begin the test of the uplink.": "Beginnen Sie den Test der Leitung.", "Unplug the uplink now.": "Ziehen Sie jetzt die Leitung ab.",
-	"Sell on some devices meanwhile.": "Verkaufen Sie währenddessen an einigen Geräten.", "%d sale queued": "%d Verkauf in der Warteschlange", "%d sales queued": "%d Verkäufe in der Warteschlange",
-	"Plug it in again.": "Stecken Sie sie wieder an.", "All of them are delivered.": "Alle sind zugestellt.", "done": "erledigt", "Report of the site": "Bericht über den Standort", "Print": "Drucken",
+	"%d device": "%d Gerät", "%d devices": "%d Geräte",
+	"Begin the test of the uplink.": "Beginnen Sie den Test der Leitung.",
+	"%d sale queued":                "%d Verkauf in der Warteschlange", "%d sales queued": "%d Verkäufe in der Warteschlange",
+	"done": "erledigt", "Report of the site": "Bericht über den Standort", "Print": "Drucken",
 	"Site": "Standort", "Made": "Erstellt", "By": "Von", "Version": "Version", "OpenFiskal": "OpenFiskal", "The uplink was taken away": "Die Leitung war weg", "away": "weg seit", "for": "für",
 	"Sales that waited": "Verkäufe, die warteten", "all delivered": "alle zugestellt", "What holds": "Was gilt", "Nothing stands against it.": "Nichts spricht dagegen.",
 

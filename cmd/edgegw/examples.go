@@ -11,6 +11,7 @@ import (
 var examples = map[string]string{
 	"doctor":      "edgegw doctor\nedgegw doctor --json",
 	"acknowledge": "edgegw acknowledge",
+	"commission":  "edgegw commission\nedgegw commission --json > station-12.json",
 	"backup": `edgegw backup -o /media/stick/station-12.backup
 edgegw backup --passphrase-file /run/secrets/backup   # without anybody, each night`,
 	"restore": `edgegw restore /media/stick/station-12.backup

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,11 +38,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	}
 	flags, service := uplink(t, sandbox.Options{Idempotency: sandbox.Ignore})
 	b := newBox(t, append(flags, "--set", "openfiskal.requests_per_second=2000", "--set", "mqtt.messages_per_second=1000")...)
-	for i, f := range b.flags { // the devices must find it again
-		if strings.HasPrefix(f, "mqtt.tls_listen=") {
-			b.flags[i] = "mqtt.tls_listen=" + freePort(t)
-		}
-	}
+	b.fixPort()
 	fleet, registers := b.fleet(service, 8)
 	service.SetLatency(5 * time.Millisecond) // so that a kill meets requests under way
 

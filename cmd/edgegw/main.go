@@ -97,6 +97,7 @@ type commands struct {
 	Status        statusCmd        `cmd:"" help:"The site in one look: what waits, why, and who must act."`
 	History       historyCmd       `cmd:"" help:"The last 24 hours: when the uplink was down, how many sales began in each hour, how many waited."`
 	Doctor        doctorCmd        `cmd:"" help:"Look at everything that a site needs, and say of each what to do."`
+	Commission    commissionCmd    `cmd:"" help:"Walk through the proof that the site works, an uplink taken away included, and end in a report."`
 	Explain       explainCmd       `cmd:"" help:"One sentence about a sale, a device, a register or the site, and what it is made from."`
 	Device        deviceCmd        `cmd:"" help:"Add, list, show and remove devices."`
 	Key           keyCmd           `cmd:"" help:"OpenFiskal keys: set, check, issue, rotate."`

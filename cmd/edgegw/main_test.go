@@ -56,6 +56,16 @@ func newBox(t *testing.T, flags ...string) *box {
 		"--set", "openfiskal.proxy=none", "--set", "openfiskal.timeout=5s", "--set", "store.min_free_bytes=0"}, flags...)}
 }
 
+// fixPort gives its MQTT port a number, so that devices find it after a start.
+func (b *box) fixPort() {
+	b.t.Helper()
+	for i, f := range b.flags {
+		if strings.HasPrefix(f, "mqtt.tls_listen=") {
+			b.flags[i] = "mqtt.tls_listen=" + freePort(b.t)
+		}
+	}
+}
+
 // uplink gives flags for a stand-in, and its register keys in files.
 func uplink(t *testing.T, o sandbox.Options) (flags []string, service *sandbox.Service) {
 	t.Helper()

@@ -417,7 +417,8 @@ var elsewhere = map[string]struct {
 	shown
 	why string
 }{
-	"run": {shown{done: true}, "it ends with a signal only: the word gateway starts it and waits until it answers, and stop demands that it ends with exit code 0"},
+	"commission": {shown{done: true, asJSON: true}, "it waits until somebody has unplugged the uplink and plugged it in again: TestCommissioning is that walk, with both reports"},
+	"run":        {shown{done: true}, "it ends with a signal only: the word gateway starts it and waits until it answers, and stop demands that it ends with exit code 0"},
 }
 
 // transcribed adds what a transcript shows.
