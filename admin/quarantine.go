@@ -91,6 +91,8 @@ type DecisionResult struct {
 	Operation  string          `json:"operation"`        // the one that stands for it now, with resolve
 	Adopted    bool            `json:"adopted"`          // its answer was read, and its receipt goes to the device
 	Notice     string          `json:"notice,omitempty"` // what the person should know
+
+	NoticeWords wording.Sentence `json:"-"` // what Notice is made of
 }
 
 // longestReason is in characters.

@@ -31,7 +31,7 @@ func (k *control) Decide(ctx context.Context, d admin.Decision, by string) (admi
 		return admin.DecisionResult{}, err
 	}
 	v := sale.Ruling{Item: i.No, Decision: d.Decision, Operation: d.Operation, By: cmp.Or(by, "edgegw"), Reason: d.Reason}
-	notice := ""
+	var notice wording.Sentence
 	if i.Register == "" {
 		notice, err = k.decideMessage(ctx, &i, &v)
 	} else {
@@ -45,7 +45,7 @@ func (k *control) Decide(ctx context.Context, d admin.Decision, by string) (admi
 	}
 	k.log.Info("an item in quarantine was decided", "item", i.No, "sale", i.SaleID, "decision", string(v.Decision), "by", v.By)
 	return admin.DecisionResult{ID: strconv.FormatInt(i.No, 10), DeviceID: i.Device, RegisterID: i.Register, SaleID: i.SaleID,
-		Decision: v.Decision, Operation: v.Operation, Adopted: v.Answer != nil, Notice: notice}, nil
+		Decision: v.Decision, Operation: v.Operation, Adopted: v.Answer != nil, Notice: notice.String(), NoticeWords: notice}, nil
 }
 
 // decisionLimit bounds one decision with its look-up at OpenFiskal.
@@ -70,7 +70,7 @@ func decided(i *sale.Item) error {
 }
 
 // decideSale decides about a sale, and wakes its queue.
-func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice wording.Sentence, err error) {
 	switch v.Decision {
 	case sale.DecisionResolve:
 		notice, err = k.resolve(ctx, i, v)
@@ -80,14 +80,14 @@ func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) 
 		notice = k.retryNotice()
 	}
 	if err != nil {
-		return "", err
+		return notice, err
 	}
 	// Whoever asked may have gone: what was committed must reach the queue and
 	// the device all the same.
 	v.At = k.now()
 	register, posted, err := k.db.Decide(context.WithoutCancel(ctx), *v)
 	if err != nil {
-		return "", err
+		return notice, err
 	}
 	if k.relay != nil {
 		k.relay.Follow() // an adopted answer may be unsigned still
@@ -102,46 +102,47 @@ func (k *control) decideSale(ctx context.Context, i *sale.Item, v *sale.Ruling) 
 	return notice, nil
 }
 
-func (k *control) retryNotice() string {
+func (k *control) retryNotice() wording.Sentence {
 	if k.relay != nil {
-		return ""
+		return wording.Sentence{}
 	}
-	return "No gateway runs: the sale is sent when one is started."
+	return wording.Of("No gateway runs: the sale is sent when one is started.")
 }
 
 // resolve finds out what the operation that stands for the sale is, and takes
 // its answer into the ruling. Where nobody can read it, the person's word counts
 // for an operation that he names.
-func (k *control) resolve(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+func (k *control) resolve(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice wording.Sentence, err error) {
 	named := v.Operation != ""
 	operation := cmp.Or(v.Operation, i.Operation)
 	a, err := k.find(ctx, i, operation, named)
 	if err == nil || errors.As(err, new(*sale.Problem)) {
 		if err := k.ownedBy(ctx, i, operation); err != nil {
-			return "", err
+			return notice, err
 		}
 	}
 	var p *sale.Problem
 	switch {
 	case errors.Is(err, sale.ErrNone):
-		return "", admin.Refuse("no_operation", wording.Of("OpenFiskal has no operation %q on register %s", operation, i.Register),
+		return notice, admin.Refuse("no_operation", wording.Of("OpenFiskal has no operation %q on register %s", operation, i.Register),
 			wording.Of("Send the sale once more: edgegw quarantine retry %d --reason …; or name the operation that stands for it with --operation", i.No))
 	case errors.As(err, &p) && !named:
-		return "", admin.Refuse("unreadable", wording.Of("what became of operation %s at OpenFiskal cannot be read now: %s", operation, problemWords(p)),
+		return notice, admin.Refuse("unreadable", wording.Of("what became of operation %s at OpenFiskal cannot be read now: %s", operation, problemWords(p)),
 			wording.Of("Try again when it can be; or look there yourself, and name the operation that stands for the sale with --operation"))
 	case errors.As(err, &p):
-		return "The operation could not be read (" + p.Error() + "): your word counts, and the device gets no receipt of it. " + behindAnother(i, operation), nil
+		notice = wording.Of("The operation could not be read (%s): your word counts, and the device gets no receipt of it.", problemWords(p))
+		return wording.Join(notice, behindAnother(i, operation)), nil
 	case err != nil:
-		return "", err
+		return notice, err
 	case a.State != sale.StateCompleted && a.State != sale.StateCancelled:
-		return "", admin.Refuse("still_open", wording.Of("operation %s is still %s at OpenFiskal", operation, wording.Quote(a.State)),
+		return notice, admin.Refuse("still_open", wording.Of("operation %s is still %s at OpenFiskal", operation, wording.Quote(a.State)),
 			wording.Of("Send what is missing: edgegw quarantine retry %d --reason …; or cancel it there", i.No))
 	}
 	v.Answer, v.Operation = &a, a.Operation
 	if a.State == sale.StateCancelled && i.Kind.Ends() && i.Kind != sale.Cancel {
-		notice = "The operation is cancelled at OpenFiskal, and the device had reported payments: see that they are reported otherwise. "
+		notice = wording.Of("The operation is cancelled at OpenFiskal, and the device had reported payments: see that they are reported otherwise.")
 	}
-	return notice + behindAnother(i, a.Operation), nil
+	return wording.Join(notice, behindAnother(i, a.Operation)), nil
 }
 
 // find looks an operation up. One that a person names may bear an external id
@@ -192,29 +193,28 @@ func another(operation, saleID string, device any) error {
 }
 
 // leftBehind says what may be left at OpenFiskal of a sale that is given up.
-func leftBehind(i *sale.Item) string {
+func leftBehind(i *sale.Item) wording.Sentence {
 	switch {
 	case i.Operation == "":
-		return ""
 	case i.InDoubt:
-		return "The " + i.Step.String() + " of the sale may have been carried out: see at OpenFiskal what operation " + i.Operation + " is."
+		return wording.Of("The %s of the sale may have been carried out: see at OpenFiskal what operation %s is.", wording.Word(i.Step.String()), i.Operation)
 	case i.Step != sale.StepStart:
-		return "Operation " + i.Operation + " was begun at OpenFiskal and stays open there: cancel it there."
+		return wording.Of("Operation %s was begun at OpenFiskal and stays open there: cancel it there.", i.Operation)
 	}
-	return ""
+	return wording.Sentence{}
 }
 
 // behindAnother is leftBehind where another operation stands for the sale.
-func behindAnother(i *sale.Item, operation string) string {
+func behindAnother(i *sale.Item, operation string) wording.Sentence {
 	if operation == i.Operation {
-		return ""
+		return wording.Sentence{}
 	}
 	return leftBehind(i)
 }
 
 // decideMessage decides about a message. Nobody else may decide between the
 // accepting of a retry and its record.
-func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice string, err error) {
+func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Ruling) (notice wording.Sentence, err error) {
 	k.deciding.Lock()
 	defer k.deciding.Unlock()
 	// What is accepted is to be recorded, whoever has gone; but nobody waits for
@@ -223,10 +223,10 @@ func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Rulin
 	defer cancel()
 	now, err := k.db.Items(ctx, store.ItemFilter{No: i.No})
 	if err != nil {
-		return "", err
+		return notice, err
 	}
 	if first(now).Decision != "" {
-		return "", store.ErrDecided
+		return notice, store.ErrDecided
 	}
 	switch {
 	case v.Decision == sale.DecisionRetry:
@@ -236,7 +236,7 @@ func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Rulin
 			wording.Of("Name the operation that stands for it at OpenFiskal with --operation"))
 	}
 	if err != nil {
-		return "", err
+		return notice, err
 	}
 	v.At = k.now()
 	return notice, k.db.DecideMessage(ctx, *v)
@@ -245,30 +245,30 @@ func (k *control) decideMessage(ctx context.Context, i *sale.Item, v *sale.Rulin
 // acceptAgain takes a message as if its device had sent it again. A process
 // that dies before the decision is recorded leaves an item whose retry finds
 // the event there already.
-func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice string, err error) {
+func (k *control) acceptAgain(ctx context.Context, i *sale.Item) (notice wording.Sentence, err error) {
 	if k.relay == nil {
-		return "", &admin.Refusal{Code: "offline", Message: "a message can only be taken again by a gateway that runs", Remedy: "Start the gateway: edgegw run"}
+		return notice, &admin.Refusal{Code: "offline", Message: "a message can only be taken again by a gateway that runs", Remedy: "Start the gateway: edgegw run"}
 	}
 	if _, err := k.ring.Get(i.Device); err != nil {
-		return "", admin.Refuse("device_removed", wording.Of("device %s has been removed: nobody knows on which register this belongs", i.Device),
+		return notice, admin.Refuse("device_removed", wording.Of("device %s has been removed: nobody knows on which register this belongs", i.Device),
 			wording.Of("Enter it at OpenFiskal and name its operation: edgegw quarantine resolve %d --operation …; or discard it", i.No))
 	}
 	verdict := <-k.relay.Accept(ctx, sale.Message{Device: i.Device, Kind: i.Kind, Payload: i.Raw, QoS: 1, Received: k.now(), Again: true})
 	ack := verdict.Ack
 	switch {
 	case verdict.Err != nil:
-		return "", fmt.Errorf("take the message of item %d again: %w", i.No, verdict.Err)
+		return notice, fmt.Errorf("take the message of item %d again: %w", i.No, verdict.Err)
 	case ack.Status == sale.Queued:
-		return "", nil
+		return notice, nil
 	case ack.Status == sale.Duplicate:
-		return "The event is part of its sale already.", nil
+		return wording.Of("The event is part of its sale already."), nil
 	case ack.Error != nil && ack.Error.Code == "sale_quarantined":
-		return "The event is part of its sale, which is itself in quarantine: edgegw quarantine list", nil
+		return wording.Of("The event is part of its sale, which is itself in quarantine: edgegw quarantine list"), nil
 	}
 	why := wording.Of("%s", wording.Quote(ack.Status))
 	if ack.Error != nil {
 		why = faultWords(ack.Error)
 	}
-	return "", admin.Refuse("still_refused", wording.Of("item %d cannot become part of a sale now either: %s", i.No, why),
+	return notice, admin.Refuse("still_refused", wording.Of("item %d cannot become part of a sale now either: %s", i.No, why),
 		wording.Of("Nothing was decided. Where a start is missing, it must come first; else enter it at OpenFiskal and resolve it, or discard it"))
 }

@@ -3,6 +3,7 @@ package page
 import (
 	"edgegw/admin"
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 type quarantineView struct {
@@ -28,6 +29,9 @@ type itemView struct {
 	Decision string
 	Reason   string
 	Op       string
+
+	Notice      string // what the decision leaves to somebody
+	NoticeWords wording.Sentence
 }
 
 func (s *Site) quarantineItem(v *visit) error {
@@ -46,7 +50,7 @@ func (s *Site) decide(v *visit) error {
 	}
 	id := v.r.PathValue("id")
 	in := itemView{Decision: v.field("decision"), Reason: v.field("reason"), Op: v.field("operation")}
-	_, err := s.Backend.Decide(v.r.Context(), admin.Decision{ID: id, Decision: sale.Decision(in.Decision), Reason: in.Reason, Operation: in.Op}, v.by())
+	done, err := s.Backend.Decide(v.r.Context(), admin.Decision{ID: id, Decision: sale.Decision(in.Decision), Reason: in.Reason, Operation: in.Op}, v.by())
 	if err != nil {
 		return orAgain(err, func(f *admin.Refusal) (err error) {
 			if in.Item, err = s.Backend.QuarantineItem(v.r.Context(), id); err != nil {
@@ -55,5 +59,12 @@ func (s *Site) decide(v *visit) error {
 			return v.show("item", view{Title: v.t("Quarantine"), At: "quarantine", Content: in, Refusal: f})
 		})
 	}
-	return v.seeOther("/quarantine/" + id)
+	if done.Notice == "" {
+		return v.seeOther("/quarantine/" + id)
+	}
+	decided := itemView{Notice: done.Notice, NoticeWords: done.NoticeWords}
+	if decided.Item, err = s.Backend.QuarantineItem(v.r.Context(), id); err != nil {
+		return err
+	}
+	return v.show("item", view{Title: v.t("Quarantine"), At: "quarantine", Content: decided})
 }

@@ -258,6 +258,15 @@ var sentencesInGerman = map[string]string{
 	"there were too many logins in vain from your address: wait %d s":                      "Von Ihrer Adresse kamen zu viele vergebliche Anmeldungen: Warten Sie %d s",
 	"Nothing was looked at. From another address the right password gets in at once.":      "Es wurde nichts geprüft. Von einer anderen Adresse kommt das richtige Passwort sofort hinein.",
 
+	// what a decision leaves to somebody
+	"No gateway runs: the sale is sent when one is started.":                                                                "Es läuft kein Gateway: Der Verkauf wird gesendet, sobald eines gestartet ist.",
+	"The operation could not be read (%s): your word counts, and the device gets no receipt of it.":                         "Die Operation war nicht zu lesen (%s): Ihr Wort gilt, und das Gerät bekommt keinen Beleg davon.",
+	"The operation is cancelled at OpenFiskal, and the device had reported payments: see that they are reported otherwise.": "Die Operation ist bei OpenFiskal storniert, und das Gerät hatte Zahlungen gemeldet: Sorgen Sie dafür, dass sie anders gemeldet werden.",
+	"The %s of the sale may have been carried out: see at OpenFiskal what operation %s is.":                                 "Dieser Schritt des Verkaufs wurde vielleicht ausgeführt (%s): Sehen Sie bei OpenFiskal nach, was die Operation %s ist.",
+	"Operation %s was begun at OpenFiskal and stays open there: cancel it there.":                                           "Die Operation %s wurde bei OpenFiskal begonnen und bleibt dort offen: Stornieren Sie sie dort.",
+	"The event is part of its sale already.":                                                                                "Das Ereignis gehört schon zu seinem Verkauf.",
+	"The event is part of its sale, which is itself in quarantine: edgegw quarantine list":                                  "Das Ereignis gehört zu seinem Verkauf, der selbst in Quarantäne ist.",
+
 	// commissioning
 	"Add the devices.":                "Fügen Sie die Geräte hinzu.",
 	"Connect them.":                   "Verbinden Sie sie.",

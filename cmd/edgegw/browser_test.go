@@ -244,7 +244,7 @@ func TestBrowser(t *testing.T) {
 	}
 	c.looks("overview")
 	c.anOutage(b, service)
-	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/commissioning", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/account", "/more"} {
+	for _, path := range []string{"/devices", "/devices/pump-01", "/devices/pump-01/replace", "/devices/pump-01/key", "/sales", "/quarantine", "/quarantine/1", "/audit", "/doctor", "/backup", "/support", "/settings", "/settings/change?section=openfiskal", "/settings/history", "/account", "/more"} {
 		c.open(path)
 		c.looks(strings.ReplaceAll(strings.Trim(path, "/"), "/", "-"))
 	}
@@ -267,7 +267,7 @@ func TestBrowserDecides(t *testing.T) {
 	c.claim(b)
 	b.sellRefused(service, 2)
 	c.decide("1", "discard", map[string]string{"reason": "sold by hand"})
-	if said := c.text("main"); !strings.Contains(said, "sold by hand") || !strings.Contains(said, "person:anna") || !strings.Contains(said, "give it up") {
+	if said := c.text("main"); !strings.Contains(said, "sold by hand") || !strings.Contains(said, "person:anna") || !strings.Contains(said, "give it up") || !strings.Contains(said, "stays open there: cancel it there") {
 		t.Errorf("given up: %s", said)
 	}
 	c.decide("2", "resolve", map[string]string{"reason": "entered by hand"})
@@ -276,7 +276,7 @@ func TestBrowserDecides(t *testing.T) {
 	}
 	service.SetDown(true) // nobody can look: the person's word counts
 	c.decide("2", "resolve", map[string]string{"reason": "entered by hand", "operation": "op_by_hand"})
-	if said := c.text("main"); !strings.Contains(said, "it is at OpenFiskal already") || !strings.Contains(said, "op_by_hand") || !strings.Contains(said, "person:anna") {
+	if said := c.text("main"); !strings.Contains(said, "it is at OpenFiskal already") || !strings.Contains(said, "op_by_hand") || !strings.Contains(said, "your word counts") || !strings.Contains(said, "person:anna") {
 		t.Errorf("resolved: %s", said)
 	}
 	c.open("/quarantine")
