@@ -9,6 +9,6 @@ EDGEGW_TEST_SCREENSHOTS=$all go test -count 1 -timeout 40m -run '^TestBrowser' .
 for name in claim overview new-device devices-pump-01 quarantine-1 people sale doctor-found backup support commissioning audit settings-preview settings-trial; do
 	cp "$all/$name-390-en-light.png" "docs/pictures/$name.png"
 done
-for name in overview sales-found; do
+for name in overview sales-found commissioning-report; do
 	cp "$all/$name-1280-en-light.png" "docs/pictures/$name-desk.png"
 done
