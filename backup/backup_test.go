@@ -175,6 +175,14 @@ func TestInsidesThatAreNone(t *testing.T) {
 	}
 }
 
+// A file that asks for more memory than a small box has is refused before it is given.
+func TestAFileThatAsksForTooMuchMemory(t *testing.T) {
+	file := bytes.Replace(sealed(t), []byte(" 10\n"), []byte(" 18\n"), 1) // 256 MiB
+	if _, err := Verify(bytes.NewReader(file), phrase); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "work factor") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A disk that is full is not a damaged backup.
 func TestADirectoryThatTakesNothing(t *testing.T) {
 	file, _, _ := made(t)
