@@ -22,11 +22,7 @@ func TestAFailedSyncEndsTheGateway(t *testing.T) {
 	}
 	flags, service := uplink(t, sandbox.Options{Idempotency: sandbox.Ignore})
 	b := newBox(t, append(flags, "--set", "openfiskal.requests_per_second=2000", "--set", "mqtt.messages_per_second=1000")...)
-	for i, f := range b.flags { // the devices must find it again
-		if strings.HasPrefix(f, "mqtt.tls_listen=") {
-			b.flags[i] = "mqtt.tls_listen=" + freePort(t)
-		}
-	}
+	b.fixPort()
 	fleet, registers := b.fleet(service, 4)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	defer cancel()
@@ -48,7 +44,7 @@ func TestAFailedSyncEndsTheGateway(t *testing.T) {
 	sum := b.settles(ctx, fleet, registers, service)
 	cancel()
 	<-sold
-	if sum.Ended < 10 {
+	if sum.Ended < 4 { // how many there are until a thread's twentieth sync is the machine's
 		t.Errorf("only %d sales: this proves little", sum.Ended)
 	}
 }
