@@ -146,7 +146,11 @@ type connector struct {
 }
 
 func (c connector) Connect(context.Context) (driver.Conn, error) {
-	conn, err := c.Driver().Open(c.dsn)
+	vfs, err := useDataVFS()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.Driver().Open(c.dsn + vfs)
 	if err != nil || c.changed == nil {
 		return conn, err
 	}

@@ -11,7 +11,7 @@ import (
 	"edgegw/fiscal/sandbox"
 )
 
-// The disk fails under the very program that is shipped: every sync, or every write,
+// The disk fails under the very program that is shipped: every commit's sync, or every write,
 // of some thread from some moment on gives an I/O error. The gateway ends with it and
 // never tries again; a second journal that fails ends nothing. Afterwards each sale
 // that was acknowledged is fiscalized once. strace makes the calls fail.
@@ -28,9 +28,9 @@ func TestAFailedSyncEndsTheGateway(t *testing.T) {
 	defer cancel()
 	sold := make(chan error, 1)
 	go func() { sold <- fleet.Run(ctx) }()
-	for _, inject := range []string{"fsync:error=EIO:when=20+", "pwrite64:error=EIO:when=60+"} {
+	for _, inject := range []string{"fdatasync:error=EIO:when=20+", "pwrite64:error=EIO:when=60+"} {
 		own := command(ctx, append(append([]string{}, b.flags...), "run")...)
-		c := exec.CommandContext(ctx, strace, append([]string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,pwrite64", "-e", "inject=" + inject}, own.Args...)...)
+		c := exec.CommandContext(ctx, strace, append([]string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,pwrite64", "-e", "inject=" + inject}, own.Args...)...)
 		c.Args[len(c.Args)-len(own.Args)] = own.Path
 		c.Env = own.Env
 		var logs bytes.Buffer
