@@ -95,6 +95,7 @@ type Relay struct {
 	signing signing
 	pace    *pace
 	busy    atomic.Int64 // queues that want to send
+	took    atomic.Int64 // nanoseconds that requests take, about
 
 	mu       sync.Mutex
 	queues   map[sale.RegisterID]*queue    // those with work

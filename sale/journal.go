@@ -53,6 +53,8 @@ type Outcome struct {
 	// with Blocked, waits for the decision.
 	Quarantine bool
 	Then       *Attempt // with Answer: the begin of the event's next call, in the same commit
+
+	MayWait time.Duration // so long its commit may wait for others to share it
 }
 
 // Head is the call at the head of a register's queue.
@@ -71,6 +73,8 @@ type Attempt struct {
 	Call Call
 	At   time.Time
 	Next time.Time // not before, should nobody live to record the outcome
+
+	MayWait time.Duration // so long its commit may wait for others to share it
 }
 
 // StoredLetter is a letter as the journal keeps it: the answer it is made from.

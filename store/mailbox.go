@@ -30,10 +30,14 @@ func (db *DB) Letters(ctx context.Context, device sale.DeviceID, after int64, mo
 	return letters, err
 }
 
+// deliveredWait is how long the note of a delivery may wait for others to share its
+// commit. Should it be lost the receipt goes to its device once more.
+const deliveredWait = 20 * time.Millisecond
+
 // Delivered notes the device's own acknowledgement of a receipt. Another
 // device's letter, or one delivered before, is left as it is.
 func (db *DB) Delivered(ctx context.Context, device sale.DeviceID, no int64, at time.Time) error {
-	return db.change(ctx, func(t *tx) error {
+	return db.changeWith(ctx, 100, deliveredWait, func(t *tx) error {
 		d, ok := t.w.rows.devices[device]
 		if !ok {
 			return fmt.Errorf("note a delivery to %s: %w", device, ErrUnknownDevice)

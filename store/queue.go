@@ -110,7 +110,7 @@ func (db *DB) passGap(ctx context.Context, register sale.RegisterID, read func(p
 // not the head any more. now is the attempt's begin; doubt, where it is set,
 // is an earlier attempt's that could not be resolved.
 func (db *DB) Begin(ctx context.Context, a sale.Attempt) error {
-	return db.change(ctx, func(t *tx) error { return t.begin(&a) })
+	return db.changeWith(ctx, 400, a.MayWait, func(t *tx) error { return t.begin(&a) })
 }
 
 func (t *tx) begin(a *sale.Attempt) error {
@@ -145,7 +145,7 @@ func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID,
 	} else {
 		size += len(o.Problem.Body)
 	}
-	err = db.changeOf(ctx, size, func(t *tx) (err error) {
+	err = db.changeWith(ctx, size, o.MayWait, func(t *tx) (err error) {
 		switch {
 		case o.Answer != nil:
 			posted, err = t.confirm(&o)

@@ -16,7 +16,8 @@ import (
 
 // A batch holds what waits, and what comes while it is being written, up to
 // this many jobs. It never waits for more: a lone sale is synced at once, and
-// under load batches form by themselves.
+// under load batches form by themselves. Only jobs that say so wait a little for
+// company (patient): each alone would write the same few pages again.
 const maxBatch = 1024
 
 // job is one change: all of it or nothing, whatever becomes of its neighbours
@@ -29,7 +30,8 @@ const maxBatch = 1024
 // writes, which SQLite itself does wholly or not at all, so it needs no
 // savepoint. done ends the job.
 type job struct {
-	bytes int // of rows, about
+	bytes int           // of rows, about
+	wait  time.Duration // so long the commit may wait for others of this kind
 	first func(*tx) (done bool, err error)
 	do    func(*tx) error
 	after func(error) // once, after the commit that holds the change, or its failure
@@ -43,6 +45,7 @@ type writer struct {
 	stmts map[string]driver.Stmt
 	args  []driver.NamedValue
 	jobs  chan job
+	slow  patient
 	quit  chan struct{}
 	done  chan struct{}
 	mu    sync.RWMutex // guards stopped against a send on jobs
@@ -135,8 +138,13 @@ func (db *DB) change(ctx context.Context, do func(*tx) error) error {
 
 // changeOf is change for rows of a known size.
 func (db *DB) changeOf(ctx context.Context, bytes int, do func(*tx) error) error {
+	return db.changeWith(ctx, bytes, 0, do)
+}
+
+// changeWith is changeOf for a commit that may wait so long for others to share it.
+func (db *DB) changeWith(ctx context.Context, bytes int, wait time.Duration, do func(*tx) error) error {
 	end := make(chan error, 1)
-	db.w.submit(ctx, job{bytes: bytes, do: do, after: func(err error) { end <- err }})
+	db.w.submit(ctx, job{bytes: bytes, wait: wait, do: do, after: func(err error) { end <- err }})
 	return <-end
 }
 
@@ -144,16 +152,9 @@ func (w *writer) run() {
 	defer close(w.done)
 	batch := make([]job, 0, maxBatch)
 	for {
-		select {
-		case j := <-w.jobs:
-			batch = append(batch[:0], j)
-		case <-w.quit:
-			select {
-			case j := <-w.jobs: // what was queued before the end is still carried out
-				batch = append(batch[:0], j)
-			default:
-				return
-			}
+		batch = w.wait(batch[:0])
+		if len(batch) == 0 {
+			return
 		}
 		batch = w.commit(batch)
 		clear(batch)
@@ -266,11 +267,17 @@ func (w *writer) sync(t *tx) error {
 	return err
 }
 
-// join adds the jobs that have come meanwhile.
+// join adds the jobs that have come meanwhile. Those that may wait do, where what is
+// being written did not wait for them.
 func (w *writer) join(batch []job) []job {
+	waited := batch[0].wait > 0
 	for len(batch) < maxBatch {
 		select {
 		case j := <-w.jobs:
+			if j.wait > 0 && !waited {
+				w.slow.add(j)
+				continue
+			}
 			batch = append(batch, j)
 		default:
 			return batch
