@@ -61,6 +61,7 @@ func (v *visit) credentials(c admin.Credentials, err error, again func(*admin.Re
 	if err != nil {
 		return orAgain(err, again)
 	}
+	c.MQTTURL = fromOutside(c.MQTTURL, v.r.Host)
 	show := credentialsView{Credentials: c}
 	if c.Password != "" {
 		show.QR = qrOf(mqttURL(c))

@@ -39,6 +39,7 @@ type memory struct {
 	uplink, queue string // "" is up, and blocked
 	history       *admin.History
 	disk          string // "" is low
+	mqtt          string // the address for devices; "" is one of the site
 	clock         string // "" is synchronised
 	broken        error  // the making of a bundle
 	looked, well  bool   // by the doctor
@@ -176,7 +177,7 @@ func (m *memory) AddDevice(_ context.Context, a admin.AddDevice, by string) (adm
 }
 
 func (m *memory) credentials(id sale.DeviceID) admin.Credentials {
-	return admin.Credentials{DeviceID: id, Username: string(id), Password: "pass-4111111111111111", MQTTURL: "mqtts://10.0.0.2:8883", CAFile: "ca.pem", Key: "active",
+	return admin.Credentials{DeviceID: id, Username: string(id), Password: "pass-4111111111111111", MQTTURL: cmp.Or(m.mqtt, "mqtts://10.0.0.2:8883"), CAFile: "ca.pem", Key: "active",
 		Certificate: &admin.ClientCertificate{Serial: "0a", PEM: "CERT", Key: "PRIVATE"}}
 }
 
@@ -682,6 +683,31 @@ func TestCredentialsAreShownWhole(t *testing.T) {
 	}
 	if w.Code != http.StatusOK || w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
+// A device cannot reach the gateway at localhost: it is told the name under which
+// the technician's phone has.
+func TestTheAddressThatADeviceIsGiven(t *testing.T) {
+	for _, row := range []struct{ url, asked, want string }{
+		{"mqtts://localhost:8883", "10.0.0.9:8443", "mqtts://10.0.0.9:8883"},
+		{"mqtts://localhost:8883", "station-12.lan", "mqtts://station-12.lan:8883"},
+		{"mqtts://localhost:8883", "[fd00::9]:8443", "mqtts://[fd00::9]:8883"},
+		{"mqtts://10.0.0.2:8883", "10.0.0.9:8443", "mqtts://10.0.0.2:8883"}, // that listener only
+		{"mqtts://localhost:8883", "localhost:8443", "mqtts://localhost:8883"},
+		{"mqtts://localhost:8883", "127.0.0.1:8080", "mqtts://localhost:8883"},
+		{"mqtt://127.0.0.1:1883", "10.0.0.9:8443", "mqtt://127.0.0.1:1883"}, // for this machine only
+		{"", "10.0.0.9:8443", ""},
+	} {
+		if got := fromOutside(row.url, row.asked); got != row.want {
+			t.Errorf("%s, asked at %s: %s, want %s", row.url, row.asked, got, row.want)
+		}
+	}
+	b := newBrowser(t, "technician")
+	b.backend.mqtt = "mqtts://localhost:8883"
+	text := b.ask(http.MethodPost, "/devices/new", everything).Body.String() // at example.com
+	if !strings.Contains(text, "mqtts://example.com:8883") || strings.Contains(text, "localhost") {
+		t.Errorf("the address in\n%s", text)
 	}
 }
 

@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 
@@ -33,6 +34,22 @@ func qrOf(text string) qrCode {
 		}
 	}
 	return qrCode{path.String(), code.Size + 2*quiet}
+}
+
+// fromOutside is the gateway's address as a device has to be told it: where the
+// gateway listens on every address it calls itself localhost, which a device would
+// take for itself. asked is the host that the browser has reached it by.
+func fromOutside(address, asked string) string {
+	u, err := url.Parse(address)
+	by := &url.URL{Host: asked}
+	if err != nil || u.Hostname() != "localhost" || by.Hostname() == "" {
+		return address
+	}
+	if ip := net.ParseIP(by.Hostname()); ip != nil && ip.IsLoopback() {
+		return address
+	}
+	u.Host = net.JoinHostPort(by.Hostname(), u.Port())
+	return u.String()
 }
 
 // mqttURL is what firmware can scan: where to connect, as whom, with what.
