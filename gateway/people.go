@@ -132,10 +132,11 @@ func personRefusal(err error) error {
 		says, do wording.Sentence // says is empty where the error has a sentence of its own
 	}{
 		{people.ErrWrong, "login", wording.Of("the name or the password is wrong"), wording.Of("Try again. Who has forgotten it has it set anew on the box: edgegw person password NAME")},
-		{people.ErrExpired, "login", wording.Of("the time of this person is over"), wording.Of("Ask the owner for a new PIN: edgegw person add NAME")},
+		{people.ErrExpired, "login", wording.Of("the time of this person is over"), wording.Of("Ask the owner to remove you and to let you in again, with a new PIN.")},
+		{people.ErrOver, "conflict", wording.Of("the time of this person is over: no password lets him in"), wording.Of("Remove him and let him in again: edgegw person remove NAME, and then edgegw person add NAME")},
 		{people.ErrCode, "login", wording.Of("that is not the code of this gateway"), wording.Of("Read it again in the gateway's log, or with edgegw status on the box. It is a new one after each start.")},
 		{people.ErrClaimed, "conflict", wording.Of("the site has an owner already"), wording.Of("Log in. Who has forgotten the password has it set anew on the box: edgegw person password NAME")},
-		{people.ErrExists, "exists", wording.Of("there is somebody of that name already"), wording.Of("Choose another name: the audit trail tells people apart by it")},
+		{people.ErrExists, "exists", wording.Of("there is somebody of that name already"), wording.Of("Choose another name, because the audit trail tells people apart by it; or, where it is the same person and needs a new PIN, remove him first")},
 		{people.ErrLast, "conflict", wording.Of("a site cannot lose its last owner"), wording.Of("Add another owner first.")},
 		{people.ErrSession, admin.CodeSession, wording.Of("there is no such session, or it is over"), wording.Of("Log in.")},
 		{people.ErrUnclaimed, "conflict", wording.Of("nobody owns this site"), wording.Of("There is nothing to reset. Claim it with the code of: edgegw claim")},

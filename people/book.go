@@ -45,6 +45,7 @@ type Rows interface {
 var (
 	ErrWrong     = errors.New("the name or the password is wrong")
 	ErrExpired   = errors.New("the time of this person is over")
+	ErrOver      = errors.New("a new password would let nobody in")
 	ErrCode      = errors.New("that is not the code of this gateway")
 	ErrUnclaimed = errors.New("nobody owns this site")
 	ErrClaimed   = errors.New("the site has an owner already")
@@ -226,13 +227,17 @@ func (b *Book) Remove(ctx context.Context, name string, now time.Time, by string
 	return b.settle(ctx, b.rows.RemovePerson(ctx, name, now, by))
 }
 
-// SetPassword gives somebody another password, and logs him out everywhere.
+// SetPassword gives somebody another password, and logs him out everywhere. ErrOver
+// where his time has ended: no password changes that.
 func (b *Book) SetPassword(ctx context.Context, name string, password secret.Text, now time.Time, by string) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
 	p, ok := b.person(name)
 	if !ok {
 		return sale.ErrNone
+	}
+	if p.Expired(now) {
+		return ErrOver
 	}
 	if err := checkPassword(name, password); err != nil {
 		return err

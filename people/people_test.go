@@ -291,6 +291,12 @@ func TestAPINOpensUntilItsEnd(t *testing.T) {
 	if _, err := b.Login(t.Context(), "tech", text(pin), end, from("10.0.0.2")); !errors.Is(err, ErrExpired) {
 		t.Errorf("after its end: %v", err)
 	}
+	if err := b.SetPassword(t.Context(), "tech", text(good+"!"), end, "root"); !errors.Is(err, ErrOver) {
+		t.Errorf("a password that lets nobody in: %v", err)
+	}
+	if err := b.SetPassword(t.Context(), "tech", text(good+"!"), end.Add(-time.Second), "root"); err != nil {
+		t.Errorf("a password a second before its end: %v", err)
+	}
 	for _, p := range r.people {
 		if bytes.Contains(p.Hash, []byte(pin)) || bytes.Contains(p.Hash, []byte(good)) || len(p.Hash) != 1+saltSize+keySize {
 			t.Errorf("kept of %s: %x", p.Name, p.Hash)
