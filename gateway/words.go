@@ -234,9 +234,20 @@ func refusedFor(i *sale.Item) string {
 	case p.Detail != "":
 		return p.Detail
 	case i.Fault.Message != "":
-		return i.Fault.Message
+		return faultClause(i.Fault)
 	}
 	return cmp.Or(p.Code, "nothing more is known")
+}
+
+// faultClause is what is wrong with an event, for a sentence. Most messages begin with
+// a verb, because the field stands before them.
+func faultClause(f sale.Fault) string {
+	for _, verb := range []string{"must ", "is ", "has ", "stands ", "differs "} {
+		if f.Field != "" && strings.HasPrefix(f.Message, verb) {
+			return f.Field + " " + f.Message
+		}
+	}
+	return f.Message
 }
 
 // words says how the register is, and what to do where somebody must act.

@@ -49,6 +49,24 @@ func TestNoSiteYet(t *testing.T) {
 }
 
 // Many registers in trouble are not all told.
+// "a message could not become a sale: must be a string" says nothing to anybody.
+func TestARefusalNamesItsField(t *testing.T) {
+	for _, row := range []struct {
+		fault sale.Fault
+		want  string
+	}{
+		{sale.Fault{Field: "/sale_id", Message: "must be a string"}, "/sale_id must be a string"},
+		{sale.Fault{Field: "/currency", Message: "is required"}, "/currency is required"},
+		{sale.Fault{Field: "/currency", Message: "differs from the currency of the sale's start"}, "/currency differs from the currency of the sale's start"},
+		{sale.Fault{Field: "/line_items/0/amount", Message: "quantity × unit_price differs from amount"}, "quantity × unit_price differs from amount"},
+		{sale.Fault{Message: "the payload is not UTF-8"}, "the payload is not UTF-8"},
+	} {
+		if got := refusedFor(&sale.Item{Fault: row.fault}); got != row.want {
+			t.Errorf("%+v: %s, want %s", row.fault, got, row.want)
+		}
+	}
+}
+
 func TestTheSentenceHasAnEnd(t *testing.T) {
 	s := facts(12)
 	for i := range s.registers {
