@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -90,9 +91,17 @@ func (f *trialFacts) standInCheck() admin.Check {
 		Found: fmt.Sprintf("%s went its whole way, from the report to the receipt, in %s.", f.rehearsed.What, milliseconds(f.rehearsed.Took))}
 }
 
+// where is what the device must connect to. Its own localhost is not the gateway's.
+func (f *trialFacts) where() string {
+	if u, err := url.Parse(f.url); err == nil && u.Hostname() == "localhost" {
+		return "port " + u.Port() + " of this gateway (" + u.Scheme + ")"
+	}
+	return f.url
+}
+
 func (f *trialFacts) deviceCheck() admin.Check {
 	id, p := f.device.ID, f.presence
-	c := admin.Check{Check: checkDevice, State: doctor.Failed, Fix: fmt.Sprintf("Check its power and its network, and that it connects to %s", f.url)}
+	c := admin.Check{Check: checkDevice, State: doctor.Failed, Fix: fmt.Sprintf("Check its power and its network, and that it connects to %s", f.where())}
 	switch {
 	case f.device.Disabled:
 		c.Found, c.Fix = fmt.Sprintf("%s is disabled and cannot connect.", id), fmt.Sprintf("To let it in again: edgegw device enable %s", id)

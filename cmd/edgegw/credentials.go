@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -108,6 +109,9 @@ func (h handed) words(text *bytes.Buffer, headline string, width int) {
 			[]string{"  its password", f.P12Password + "   (shown this once)"}, []string{"  serial", f.Serial})
 	}
 	table(text, rows...)
+	if u, err := url.Parse(h.MQTTURL); err == nil && u.Hostname() == "localhost" {
+		fmt.Fprintf(text, "\n%s\n", wrap("localhost is this box. In a device, put the address that the box has in the site's network in its place: hostname -I", width, 0, 0))
+	}
 	if h.Notice != "" {
 		fmt.Fprintf(text, "\n%s\n", wrap(clean(h.Notice), width, 0, 0))
 	}

@@ -93,6 +93,17 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// A pump that is told localhost looks for the gateway in itself.
+func TestCredentialsSayWhatLocalhostIs(t *testing.T) {
+	for address, want := range map[string]bool{"mqtts://localhost:8883": true, "mqtts://10.0.0.2:8883": false, "": false} {
+		var text bytes.Buffer
+		handed{Credentials: admin.Credentials{DeviceID: "pump-1", Username: "pump-1", Password: "p", MQTTURL: address}}.words(&text, "It is added.", 80)
+		if got := strings.Contains(text.String(), "localhost is this box."); got != want {
+			t.Errorf("%q: %s", address, text.String())
+		}
+	}
+}
+
 // holds reports whether some file below dir has these bytes.
 func holds(t *testing.T, dir string, secret []byte) (found bool) {
 	t.Helper()
