@@ -143,7 +143,7 @@ func saleFilter(r *http.Request) (SaleFilter, *Refusal) {
 	if text := q.Get("amount"); text != "" {
 		var ok bool
 		if filter.Amount, ok = sale.ParseAmounts(text, "JPY"); !ok { // minor units: no digit stands behind a point
-			return filter, invalid("amount is none", "Write it in minor units, as in 7622 or 7622..8000.")
+			return filter, invalid("amount is no amount", "Write it in minor units, as in 7622 or 7622..8000.")
 		}
 	}
 	var f *Refusal

@@ -43,7 +43,7 @@ var foundInGerman = map[string]string{
 
 	"The box says %s": "Das Gerät sagt %s",
 	"The system says that a time server keeps it right":                 "Das System sagt, dass ein Zeitserver sie richtig hält",
-	"Nothing keeps the clock of this box right; the time comes from %s": "Nichts hält die Uhr dieses Geräts richtig; die Zeit kommt von: %s",
+	"Nothing keeps the clock of this box right; the time comes from %s": "Nichts hält die Uhr dieses Geräts richtig; die Zeit kommt %s",
 
 	"An address is given; no name is needed": "Eine Adresse ist angegeben; es braucht keinen Namen",
 	"There is no way to it: %s":              "Es gibt keinen Weg dorthin: %s",

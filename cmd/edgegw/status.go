@@ -79,7 +79,7 @@ func (a *app) printStatus(s admin.Status) {
 		[]string{"receipts", fmt.Sprintf("%d wait for their device", t.Receipts)},
 		[]string{"disk", diskInWords(s.Disk)}, []string{"clock", a.clockInWords(s.Clock)})
 	if t.Refused > 0 {
-		fmt.Fprintf(a.out, "evidence  %s that cannot be sales\n", count(t.Refused, "message"))
+		fmt.Fprintf(a.out, "evidence    %s that cannot be sales\n", count(t.Refused, "message"))
 	}
 	a.printRegisters(s.Registers)
 	for _, c := range s.Conditions {
@@ -110,7 +110,7 @@ func (a *app) page(s admin.Status) string {
 func (a *app) printRegisters(all []admin.Register) {
 	busy := slices.DeleteFunc(slices.Clone(all), func(r admin.Register) bool { return r.State == "idle" && r.Waiting+r.Quarantined == 0 })
 	if len(all) > 0 {
-		fmt.Fprintf(a.out, "queues    %d, of which %d idle\n", len(all), len(all)-len(busy))
+		fmt.Fprintf(a.out, "queues      %d, of which %d idle\n", len(all), len(all)-len(busy))
 	}
 	if len(busy) == 0 {
 		return
