@@ -15,6 +15,7 @@ const reportIt = "This is a fault of edgegw itself: send the output of edgegw do
 const (
 	persist       = "Put data_dir on persistent storage (a disk, or a named volume of the container): with a restart all sales that wait are gone."
 	makeWritable  = "Make the file system of {path} writable for the user of the gateway, and see whether the disk is broken: dmesg, mount"
+	noFolder      = "On a new box the first start makes it: edgegw run. Where this box has sold before, mount the disk that holds its data first, or correct data_dir."
 	lyingDisk     = "If this is a virtual machine or a RAID controller, turn off its write cache, or give it a battery: what is said to be on disk must outlive a power cut."
 	makeRoom      = "Make room on the file system of {path}, by removing what is not edgegw's, or lower store.min_free_bytes. Never remove edgegw.db or edgegw.db-wal."
 	makeInodes    = "Remove small files that are not edgegw's from the file system of {path}: df -i {path}"
@@ -72,7 +73,7 @@ var Catalogue = []Entry{
 	{"configuration", "The configuration", "which file is in use, and whether others may read it although it holds a password. Faults in it end every command with exit code 2 and are named there", []string{writeConfig, hideConfig}},
 
 	{"data_persistent", "The data outlives a restart", "the file system of the data directory: tmpfs, ramfs and a container's own layer forget", []string{persist}},
-	{"data_writable", "The disk can be written", "a file is written into the data directory, synced, read back and removed", []string{makeWritable}},
+	{"data_writable", "The disk can be written", "a file is written into the data directory, synced, read back and removed", []string{makeWritable, noFolder}},
 	{"data_sync", "The disk syncs", "how long a sync takes: one that is faster than any disk may be none at all", []string{lyingDisk}},
 	{"disk_space", "Free space", "free bytes on the file system of the data directory, against store.min_free_bytes; a notice below twice of that", []string{makeRoom}},
 	{"disk_inodes", "Free inodes", "free inodes there: fewer than 1000 fail", []string{makeInodes}},

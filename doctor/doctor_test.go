@@ -47,6 +47,7 @@ func TestWhatIsWrongIsNamedAlone(t *testing.T) {
 		{"a password for everybody", "configuration", Failed, "chmod 600 /etc/edgegw/edgegw.yaml", func(f *Facts) { f.Config.Loose = true }},
 		{"tmpfs", "data_persistent", Failed, "persistent storage", func(f *Facts) { f.Data.Volatile = "tmpfs" }},
 		{"read-only", "data_writable", Failed, "writable", func(f *Facts) { f.Data.WriteError = "read-only file system" }},
+		{"before the first start", "data_writable", Failed, "edgegw run", func(f *Facts) { f.Data.Missing = true }},
 		{"a disk that lies", "data_sync", Notice, "write cache", func(f *Facts) { f.Data.Sync = time.Microsecond }},
 		{"full", "disk_space", Failed, "Make room", func(f *Facts) { f.Data.Space.Free = 1 << 20 }},
 		{"nearly full", "disk_space", Notice, "Make room", func(f *Facts) { f.Data.Space.Free = 300 << 20 }},

@@ -37,6 +37,7 @@ type Facts struct {
 type Data struct {
 	Dir        string
 	Volatile   string // kind of a file system that forgets
+	Missing    bool   // there is no such folder
 	WriteError string
 	Sync       time.Duration // of one small write, the median
 	Space      *Space

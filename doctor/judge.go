@@ -23,6 +23,11 @@ const (
 
 func (f Facts) data(r *report) {
 	d := f.Data
+	if d.Missing {
+		r.failed("data_writable", wording.Of("There is no folder %s yet", d.Dir), noFolder)
+		r.skipAll(wording.Of("There is no folder yet"), "data_persistent", "data_sync", "disk_space", "disk_inodes", "file_modes")
+		return
+	}
 	if d.Volatile != "" {
 		r.failed("data_persistent", wording.Of("%s lies on %s, where a restart loses it", d.Dir, d.Volatile), persist)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -239,6 +240,9 @@ func (k *control) openTo() (l doctor.Listeners) {
 func (k *control) boxFacts(f *doctor.Facts) {
 	dir := k.config.DataDir
 	f.Data = doctor.Data{Dir: dir, Volatile: volatile(dir), MinFree: k.config.Store.MinFreeBytes, Space: space(dir), Loose: k.loose()}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		f.Data.Missing = true
+	}
 	took, err := tryDisk(dir)
 	if f.Data.Sync = took; err != nil {
 		f.Data.WriteError = err.Error()

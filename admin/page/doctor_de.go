@@ -20,6 +20,8 @@ var foundInGerman = map[string]string{
 	"%s lies on %s, where a restart loses it":                                    "%s liegt auf %s, wo ein Neustart es löscht",
 	"%s lies on storage that is not known to forget":                             "%s liegt auf Speicher, von dem nicht bekannt ist, dass er vergisst",
 	"Nothing can be written there: %s":                                           "Dort lässt sich nichts schreiben: %s",
+	"There is no folder %s yet":                                                  "Den Ordner %s gibt es noch nicht",
+	"There is no folder yet":                                                     "Den Ordner gibt es noch nicht",
 	"Nothing can be written":                                                     "Es lässt sich nichts schreiben",
 	"A file was written, synced and read back":                                   "Eine Datei wurde geschrieben, gesichert und zurückgelesen",
 	"A sync takes %v":                                                            "Das Sichern dauert %v",
