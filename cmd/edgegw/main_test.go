@@ -192,6 +192,20 @@ func (b *box) start() (stop func()) {
 	}
 }
 
+// await polls until the condition holds.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	limit, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-limit:
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	o := edgegw(t, "", "version")
 	o.want(t, 0)
