@@ -360,7 +360,7 @@ var uplinks = map[string]uplinkWord{
 	"tls":               {"no TLS connection that can be trusted comes about", "Check the clock of this machine, and openfiskal.ca_file where the site's network opens TLS"},
 	"dns_no_such_name":  {"the name of its host is not known", "Check openfiskal.base_url, and the name server (DNS) of the site's network"},
 	"tls_name":          {"whoever answers there has another name in its certificate", "A login page or a firewall of the network may stand in between; check openfiskal.base_url"},
-	"tls_issuer":        {"whoever answers there shows a certificate that nobody trusted has signed", "A firewall that opens TLS stands in between, or openfiskal.ca_file is missing or wrong"},
+	"tls_issuer":        {"whoever answers there shows a certificate that nobody trusted has signed", "A firewall that opens TLS stands in between, or openfiskal.ca_file is missing or wrong; that file is read when the gateway starts"},
 	"tls_time":          {"the certificate shown there is not valid at this time", "Check the clock of this machine; if it is right, tell OpenFiskal's support"},
 	"tls_timeout":       {"its host takes the connection and does not go on to TLS", "Check the site's internet connection, and whether a firewall of its network holds back TLS"},
 	"tls_version":       {"whoever answers there speaks no TLS from 1.2 on", "A firewall that opens TLS may stand in between; check openfiskal.base_url"},
