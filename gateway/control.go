@@ -146,5 +146,9 @@ func unknown(id sale.DeviceID) error {
 
 // refusal marks an error that the person caused.
 func refusal(err error) error {
-	return admin.Refuse("invalid", wording.From(err), wording.Sentence{})
+	var remedy wording.Sentence
+	if errors.Is(err, devicekeys.ErrNoKEK) {
+		remedy = wording.Of("See where it is looked for, and put it there: edgegw doctor")
+	}
+	return admin.Refuse("invalid", wording.From(err), remedy)
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -312,6 +313,17 @@ func TestNoKeyIsEnteredWhileOneIsBeingMade(t *testing.T) {
 	if r, err := s.giveKey("pump-01", key); err != nil || r.Key != "active" {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+// A new box whose configuration names a key-encryption key that nobody has made yet.
+func TestADeviceWithAKeyWhereNothingSealsIt(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	s.flags["vault.kek_file"] = filepath.Join(t.TempDir(), "kek")
+	s.on()
+	_, err := s.AddDevice(t.Context(), admin.AddDevice{DeviceID: "pump-1", RegisterID: "reg_1", Key: secret.FromString(s.sandbox.MustAddRegister("reg_1"))}, "anna")
+	refusedWith(t, err, "invalid", "there is no key-encryption key")
+	refusedWith(t, err, "invalid", "edgegw doctor")
+	s.off()
 }
 
 // Of a bundle that nobody can open it is said why.

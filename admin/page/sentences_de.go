@@ -63,6 +63,7 @@ var sentencesInGerman = map[string]string{
 	"Nothing was asked. Give it: --organization org_…":                                                  "Es wurde nichts angefordert. Nennen Sie sie: org_…",
 	"a new key could not be kept, so none was asked for: %s":                                            "Ein neuer Schlüssel ließe sich nicht aufbewahren, darum wurde keiner angefordert: %s",
 	"Give a key-encryption key first: edgegw status":                                                    "Geben Sie zuerst einen Schlüssel-Schlüssel (vault.kek).",
+	"See where it is looked for, and put it there: edgegw doctor":                                       "Die „Diagnose“ sagt, wo er gesucht wird. Legen Sie ihn dorthin.",
 	"there is no key-encryption key":                                                                    "Es gibt keinen Schlüssel-Schlüssel",
 	"the key-encryption key is missing":                                                                 "Der Schlüssel-Schlüssel fehlt",
 	"sealed with another key-encryption key":                                                            "mit einem anderen Schlüssel-Schlüssel versiegelt",
