@@ -67,6 +67,15 @@ func TestARefusalNamesItsField(t *testing.T) {
 	}
 }
 
+// A register that has its unit is refused by OpenFiskal itself, whatever else a 409
+// of that call may mean.
+func TestAUnitThatIsThereIsNoStranger(t *testing.T) {
+	got := problemWords(&sale.Problem{Class: sale.Misconfigured, Status: 409, Code: "fiscal_unit_exists"}).String()
+	if want := "the register has a fiscal unit already (409 fiscal_unit_exists)"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestTheSentenceHasAnEnd(t *testing.T) {
 	s := facts(12)
 	for i := range s.registers {

@@ -27,13 +27,15 @@ var classes = map[sale.Class]wording.Sentence{
 	sale.Misconfigured:   wording.Of("what answered was not OpenFiskal"),
 }
 
-// ownCodes are those that the gateway itself gives, which say more than the class.
+// ownCodes are those that the gateway itself gives, and one of OpenFiskal's, which say
+// more than the class.
 var ownCodes = map[string]wording.Sentence{
 	"contradiction":          wording.Of("OpenFiskal's record of the operation and the gateway's cannot both be"),
 	"window_over":            wording.Of("the request may have been carried out, cannot be looked up, and is too old to be sent again"),
 	"event_after_decision":   wording.Of("the device reported the end of this sale, with payments, after a person had closed it"),
 	sale.CodeLookUpRefused:   wording.Of("OpenFiskal does not let the operation be looked up"),
 	"redirect":               wording.Of("the host redirects, and redirects are not followed"),
+	"fiscal_unit_exists":     wording.Of("the register has a fiscal unit already"),
 	fiscal.CodeOtherRegister: wording.Of("the key belongs to another register"),
 }
 

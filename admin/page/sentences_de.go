@@ -102,6 +102,7 @@ var sentencesInGerman = map[string]string{
 	"OpenFiskal knew the request already":                                   "OpenFiskal kannte die Anfrage schon",
 	"OpenFiskal could not sign":                                             "OpenFiskal konnte nicht signieren",
 	"OpenFiskal refused the request as it is":                               "OpenFiskal hat die Anfrage abgelehnt, so wie sie ist",
+	"the register has a fiscal unit already":                                "die Kasse hat schon eine Fiskaleinheit",
 	"what answered was not OpenFiskal":                                      "was geantwortet hat, war nicht OpenFiskal",
 	"OpenFiskal's record of the operation and the gateway's cannot both be": "Was OpenFiskal und was das Gateway von der Operation weiß, kann nicht beides stimmen",
 	"the request may have been carried out, cannot be looked up, and is too old to be sent again": "die Anfrage kann ausgeführt worden sein, lässt sich nicht nachsehen und ist zu alt, um noch einmal gesendet zu werden",
