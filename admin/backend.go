@@ -81,28 +81,32 @@ func (r *Refusal) Error() string {
 
 // Status is the site in one look.
 type Status struct {
-	Site       string             `json:"site"`
-	Version    string             `json:"version"`
-	Running    bool               `json:"running"` // a gateway runs; false: read from the data directory
-	Since      time.Time          `json:"since"`
-	Sentence   string             `json:"sentence"` // in words first
-	Uplink     string             `json:"uplink" enum:"up,down,unknown"`
-	UplinkWhy  string             `json:"uplink_reason,omitempty"`
-	UplinkFrom time.Time          `json:"uplink_since,omitzero"` // it is so; missing where no gateway runs
-	Outages    []Outage           `json:"outages"`               // of the last 24 hours, the oldest first
-	Oldest     *WaitingSale       `json:"oldest_waiting,omitempty"`
-	Disk       *Disk              `json:"disk,omitempty"` // missing where the system does not tell
-	Clock      Clock              `json:"clock"`
-	OpenFiskal string             `json:"openfiskal"` // base URL
-	MQTT       []string           `json:"mqtt"`       // URLs devices can use
-	Page       []string           `json:"page"`       // URLs of the technicians' page
-	Devices    int                `json:"devices"`
-	Online     int                `json:"online"`
-	Totals     Totals             `json:"totals"`
-	Registers  []Register         `json:"registers"`
-	Conditions []health.Condition `json:"conditions"`
-	Claim      Claim              `json:"claim"`
+	Site          string             `json:"site"`
+	Version       string             `json:"version"`
+	Running       bool               `json:"running"` // a gateway runs; false: read from the data directory
+	Since         time.Time          `json:"since"`
+	Sentence      string             `json:"sentence"` // in words first
+	SentenceWords wording.Sentence   `json:"-"`        // what Sentence is made of
+	Uplink        string             `json:"uplink" enum:"up,down,unknown"`
+	UplinkWhy     string             `json:"uplink_reason,omitempty"`
+	UplinkFrom    time.Time          `json:"uplink_since,omitzero"` // it is so; missing where no gateway runs
+	Outages       []Outage           `json:"outages"`               // of the last 24 hours, the oldest first
+	Oldest        *WaitingSale       `json:"oldest_waiting,omitempty"`
+	Disk          *Disk              `json:"disk,omitempty"` // missing where the system does not tell
+	Clock         Clock              `json:"clock"`
+	OpenFiskal    string             `json:"openfiskal"` // base URL
+	MQTT          []string           `json:"mqtt"`       // URLs devices can use
+	Page          []string           `json:"page"`       // URLs of the technicians' page
+	Devices       int                `json:"devices"`
+	Online        int                `json:"online"`
+	Totals        Totals             `json:"totals"`
+	Registers     []Register         `json:"registers"`
+	Conditions    []health.Condition `json:"conditions"`
+	Claim         Claim              `json:"claim"`
 }
+
+// Say sets the sentence in every form.
+func (s *Status) Say(w wording.Sentence) { s.Sentence, s.SentenceWords = w.String(), w }
 
 // Totals counts sales: Accepted = Confirmed + Waiting + Quarantined + Resolved.
 type Totals struct {

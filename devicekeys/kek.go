@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"edgegw/secret"
+	"edgegw/wording"
 )
 
 // kekSize is the length of a KEK in bytes.
@@ -67,12 +68,11 @@ type Source struct {
 
 // Warning is what a technician should know about the source, "" for nothing.
 // It is a notice, not a fault (CONTRACT.md ruling 4).
-func (s Source) Warning() string {
+func (s Source) Warning() wording.Sentence {
 	if s.Kind != KEKSelfMade {
-		return ""
+		return wording.Sentence{}
 	}
-	return "the key-encryption key lies beside the data it protects (" + s.Path + "): it guards database files and backups that do not contain it, " +
-		"not a stolen box; keep a copy of it elsewhere, because without it every register key must be entered again"
+	return wording.Of("the key-encryption key lies beside the data it protects (%s): it guards database files and backups that do not contain it, not a stolen box; keep a copy of it elsewhere, because without it every register key must be entered again", s.Path)
 }
 
 // KEKSource is a place where a KEK may be kept. A TPM or a secret manager is one

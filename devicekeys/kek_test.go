@@ -83,7 +83,7 @@ func TestKEKSourcesInOrder(t *testing.T) {
 	dir := t.TempDir()
 	file := writeKEK(t, otherKEK, 0o600)
 	o := KEKOptions{Text: secret.FromString(hexKEK), File: file, DataDir: dir}
-	if k, s, err := LoadKEK(o); err != nil || !sameKEK(k, testKEK(t, hexKEK)) || s.Kind != KEKGiven || s.Warning() != "" {
+	if k, s, err := LoadKEK(o); err != nil || !sameKEK(k, testKEK(t, hexKEK)) || s.Kind != KEKGiven || !s.Warning().Empty() {
 		t.Errorf("text first: %+v, %v", s, err)
 	}
 	o.Text = secret.Text{}
@@ -102,7 +102,7 @@ func TestKEKSourcesInOrder(t *testing.T) {
 	}
 	o.File = ""
 	made, s, err := LoadKEK(o)
-	if err != nil || s.Kind != KEKSelfMade || !s.Created || !strings.Contains(s.Warning(), s.Path) {
+	if err != nil || s.Kind != KEKSelfMade || !s.Created || !strings.Contains(s.Warning().String(), s.Path) {
 		t.Fatalf("then self-made: %+v, %v", s, err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "kek"))

@@ -10,6 +10,7 @@ import (
 
 	"edgegw/health"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 const (
@@ -152,12 +153,13 @@ func (a *acceptance) conditions(b *health.Board) {
 	if a.cause == nil {
 		return
 	}
-	c := health.Condition{Code: "storage_failed", Severity: health.Attention, Since: a.since,
-		Title:  "No sale can be stored, and devices are told not to sell: " + a.cause.Error(),
-		Remedy: "Check the disk that holds data_dir. It is tried every 10 s, and devices may sell again by themselves"}
+	c := health.Condition{Code: "storage_failed", Severity: health.Attention, Since: a.since}.Saying(
+		wording.Of("No sale can be stored, and devices are told not to sell: %s", wording.Quote(a.cause.Error())),
+		wording.Of("Check the disk that holds data_dir. It is tried every 10 s, and devices may sell again by themselves"))
 	if errors.Is(a.cause, store.ErrFull) {
-		c.Code, c.Title = "storage_full", "No sale can be stored, and devices are told not to sell: the disk that holds data_dir is full"
-		c.Remedy = "Make room on it, by removing what is not edgegw's. It is tried every 10 s, and devices may sell again by themselves"
+		c.Code = "storage_full"
+		c = c.Saying(wording.Of("No sale can be stored, and devices are told not to sell: the disk that holds data_dir is full"),
+			wording.Of("Make room on it, by removing what is not edgegw's. It is tried every 10 s, and devices may sell again by themselves"))
 	}
 	b.Set(c)
 }

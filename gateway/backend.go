@@ -175,7 +175,7 @@ func (k *control) look(ctx context.Context, queues []store.Queue) (admin.Status,
 	}
 	s.Conditions = append(s.Conditions, board.List()...)
 	facts.devices, facts.accepted, facts.refused, facts.conditions = s.Devices, s.Totals.Accepted, s.Totals.Refused, s.Conditions
-	s.Sentence = facts.sentence()
+	s.Say(facts.sentence())
 	return s, facts, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"edgegw/clock"
 	"edgegw/devicekeys"
 	"edgegw/health"
+	"edgegw/sale"
 	"edgegw/secret"
 	"edgegw/siteca"
 	"edgegw/store"
@@ -110,26 +111,26 @@ func (k *control) restoredConditions(ctx context.Context, b *health.Board) error
 	if err != nil {
 		return err
 	}
-	unread, refused := []string{}, []string{}
+	var unread, refused []sale.RegisterID
 	var at time.Time
 	for _, r := range all {
 		at = r.At
 		switch {
 		case r.Refused:
-			refused = append(refused, string(r.Register))
+			refused = append(refused, r.Register)
 		case !r.Read && r.Waiting:
-			unread = append(unread, string(r.Register))
+			unread = append(unread, r.Register)
 		}
 	}
 	if len(unread) > 0 {
-		b.Set(health.Condition{Code: "restored", Severity: health.Notice, Since: at,
-			Title:  "The data is of a backup, and OpenFiskal has not been asked yet what was sent since: " + enumerate(unread, "registers"),
-			Remedy: "Nothing is to be done: it is asked before anything is sent, as soon as the uplink and the register's key allow"})
+		b.Set(health.Condition{Code: "restored", Severity: health.Notice, Since: at}.Saying(
+			wording.Of("The data is of a backup, and OpenFiskal has not been asked yet what was sent since: %s", enumerate(plain(unread...), moreRegisters)),
+			wording.Of("Nothing is to be done: it is asked before anything is sent, as soon as the uplink and the register's key allow")))
 	}
 	if len(refused) > 0 {
-		b.Set(health.Condition{Code: "restored_unread", Severity: health.Attention, Since: at,
-			Title:  "The data is of a backup, and OpenFiskal does not say what was sent since: " + enumerate(refused, "registers"),
-			Remedy: "Sales that waited in the backup wait for a person: edgegw quarantine list. Look in OpenFiskal's own list before a device reports older sales again"})
+		b.Set(health.Condition{Code: "restored_unread", Severity: health.Attention, Since: at}.Saying(
+			wording.Of("The data is of a backup, and OpenFiskal does not say what was sent since: %s", enumerate(plain(refused...), moreRegisters)),
+			wording.Of("Sales that waited in the backup wait for a person: edgegw quarantine list. Look in OpenFiskal's own list before a device reports older sales again")))
 	}
 	return nil
 }

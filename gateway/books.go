@@ -9,6 +9,7 @@ import (
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 const (
@@ -80,19 +81,17 @@ func (k *control) booksCondition(b *health.Board, queues []store.Queue) {
 	found, counted := k.books.miscounts, k.books.counted
 	k.books.mu.Unlock()
 	if len(found) > 0 {
-		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Since: counted,
-			Title:  fmt.Sprintf("The totals differ from the sales in the journal in %d places; the first: %s", len(found), found[0]),
-			Remedy: booksRemedy})
+		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Since: counted}.Saying(
+			wording.Of("The totals differ from the sales in the journal in %d places; the first: %s", len(found), wording.Quote(fmt.Sprint(found[0]))), booksRemedy))
 	}
 	for _, q := range k.checkBooks(queues) {
-		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Affected: string(q.Register), Since: q.since,
-			Title: fmt.Sprintf("The books of register %s do not balance: %d sales accepted, but %d confirmed, %d waiting, %d in quarantine and %d resolved",
-				q.Register, q.Accepted, q.Confirmed, q.Waiting, q.Quarantined, q.Resolved),
-			Remedy: booksRemedy})
+		b.Set(health.Condition{Code: "books_unbalanced", Severity: health.Attention, Affected: string(q.Register), Since: q.since}.Saying(
+			wording.Of("The books of register %s do not balance: %d sales accepted, but %d confirmed, %d waiting, %d in quarantine and %d resolved",
+				string(q.Register), q.Accepted, q.Confirmed, q.Waiting, q.Quarantined, q.Resolved), booksRemedy))
 	}
 }
 
-const booksRemedy = "Sales are taken and sent as before, but a count is wrong or a sale is missing. Keep a copy of the data directory and call support"
+var booksRemedy = wording.Of("Sales are taken and sent as before, but a count is wrong or a sale is missing. Keep a copy of the data directory and call support")
 
 // recount compares the totals with the rows they count.
 func (k *control) recount(ctx context.Context) {

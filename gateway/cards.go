@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // cardWatch gathers which devices send what looks like card numbers, until it is
@@ -96,10 +96,9 @@ func (k *control) cardConditions(ctx context.Context, b *health.Board, now time.
 }
 
 func cardCondition(c store.CardSeen) health.Condition {
-	return health.Condition{Code: "card_data", Severity: health.Attention, Affected: string(c.Device), Since: c.First,
-		Title: fmt.Sprintf("%s sent what looks like a card number in %s, last %s", c.Device, count(c.Times, "message", "messages"), c.Last.Format("2006-01-02 15:04")),
-		Remedy: fmt.Sprintf("It is masked wherever it is shown, but it is in the journal and went to OpenFiskal. Have its firmware send the last four digits only, and tell whoever answers for card data at the site. "+
-			"Then: edgegw device forget-cards %s", c.Device)}
+	return health.Condition{Code: "card_data", Severity: health.Attention, Affected: string(c.Device), Since: c.First}.Saying(
+		wording.Of("%s sent what looks like a card number in %s, last %s", string(c.Device), oneOrMore(c.Times, "%d message", "%d messages"), c.Last.Format("2006-01-02 15:04")),
+		wording.Of("It is masked wherever it is shown, but it is in the journal and went to OpenFiskal. Have its firmware send the last four digits only, and tell whoever answers for card data at the site. Then: edgegw device forget-cards %s", string(c.Device)))
 }
 
 // ForgetCards takes it off that a device sent card data, which somebody has seen

@@ -3,13 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"edgegw/admin"
 	"edgegw/health"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // Every condition is described in docs/conditions.md.
@@ -19,12 +19,13 @@ func (k *control) standing(b *health.Board, s *admin.Status) {
 	k.keySide(b)
 	k.clockCondition(b)
 	if k.config.MQTT.PlainListen != "" {
-		b.Set(health.Condition{Code: "mqtt_plain", Severity: health.Attention, Since: k.since, Title: "Devices may connect without TLS on " + k.config.MQTT.PlainListen,
-			Remedy: "Everybody on that network can read and change their sales: empty mqtt.plain_listen as soon as all devices can do TLS"})
+		b.Set(health.Condition{Code: "mqtt_plain", Severity: health.Attention, Since: k.since}.Saying(
+			wording.Of("Devices may connect without TLS on %s", k.config.MQTT.PlainListen),
+			wording.Of("Everybody on that network can read and change their sales: empty mqtt.plain_listen as soon as all devices can do TLS")))
 	}
 	if kind := volatile(k.config.DataDir); kind != "" {
-		b.Set(health.Condition{Code: "data_volatile", Severity: health.Attention, Since: k.since, Title: "The data lies on " + kind + ": a restart of the box loses it",
-			Remedy: "Put data_dir on persistent storage"})
+		b.Set(health.Condition{Code: "data_volatile", Severity: health.Attention, Since: k.since}.Saying(
+			wording.Of("The data lies on %s: a restart of the box loses it", kind), wording.Of("Put data_dir on persistent storage")))
 	}
 	k.deviceSide(b)
 	k.tokenConditions(b)
@@ -46,17 +47,19 @@ func (k *control) serviceSide(b *health.Board, s *admin.Status) {
 	if !u.Up {
 		w := uplinkWords(u)
 		s.Uplink, s.UplinkWhy = "down", u.Problem
-		b.Set(health.Condition{Code: "uplink_down", Severity: health.Attention, Since: u.Since, Title: "OpenFiskal cannot be reached: " + w.why,
-			Remedy: "Sales are taken and wait; they go out by themselves when the link is back. " + w.do})
+		b.Set(health.Condition{Code: "uplink_down", Severity: health.Attention, Since: u.Since}.Saying(
+			wording.Of("OpenFiskal cannot be reached: %s", w.why),
+			wording.Of("Sales are taken and wait; they go out by themselves when the link is back. %s", w.do)))
 	}
 	if since := k.relay.SigningDown(); !since.IsZero() {
-		b.Set(health.Condition{Code: "signing_down", Severity: health.Attention, Since: since,
-			Title: "OpenFiskal cannot sign at the moment: it refuses what it must sign, of several registers or by its own word", Remedy: "Sales are taken and wait. " + signingDo})
+		b.Set(health.Condition{Code: "signing_down", Severity: health.Attention, Since: since}.Saying(
+			wording.Of("OpenFiskal cannot sign at the moment: it refuses what it must sign, of several registers or by its own word"),
+			wording.Of("Sales are taken and wait. %s", signingDo)))
 	}
 	if now, most := k.relay.Rate(); now <= most/2 {
-		b.Set(health.Condition{Code: "throttled", Severity: health.Notice, Since: k.relay.Slowed(),
-			Title:  fmt.Sprintf("OpenFiskal has asked for fewer requests: the site makes at most %.3g in a second, of %.3g", now, most),
-			Remedy: "Each success raises it again. If this lasts, ask OpenFiskal's support for a higher limit, or lower openfiskal.requests_per_second"})
+		b.Set(health.Condition{Code: "throttled", Severity: health.Notice, Since: k.relay.Slowed()}.Saying(
+			wording.Of("OpenFiskal has asked for fewer requests: the site makes at most %.3g in a second, of %.3g", now, most),
+			wording.Of("Each success raises it again. If this lasts, ask OpenFiskal's support for a higher limit, or lower openfiskal.requests_per_second")))
 	}
 }
 
@@ -69,10 +72,9 @@ func (k *control) evidence(ctx context.Context, b *health.Board, f *siteFacts, s
 	// Money may have been taken that no sale stands for.
 	if len(f.messages) > 0 {
 		i := &f.messages[0]
-		b.Set(health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(i.Device), Since: f.messages[len(f.messages)-1].At,
-			Title: fmt.Sprintf("%s; the newest is a %s of %s (sale %q): %s", count(s.Totals.Refused, "message could not become a sale", "messages could not become sales"),
-				i.Kind, i.Device, i.SaleID, i.Fault.Error()),
-			Remedy: fmt.Sprintf("They are kept byte for byte and are not sent. Look at each and decide: edgegw quarantine show %d", i.No)})
+		b.Set(health.Condition{Code: "messages_refused", Severity: health.Attention, Affected: string(i.Device), Since: f.messages[len(f.messages)-1].At}.Saying(
+			wording.Of("%s; the newest is a %s of %s (sale %q): %s", messageWords(s.Totals.Refused), wording.Word(i.Kind.String()), string(i.Device), i.SaleID, faultSaid(i.Fault.Error(), &i.Fault)),
+			wording.Of("They are kept byte for byte and are not sent. Look at each and decide: edgegw quarantine show %d", i.No)))
 	}
 	if err := k.gapConditions(ctx, b); err != nil {
 		return err
@@ -116,21 +118,21 @@ func (k *control) gapConditions(ctx context.Context, b *health.Board) error {
 
 func gapCondition(d sale.DeviceID, gaps []store.Gap) health.Condition {
 	missing, since := int64(0), gaps[0].At
-	var spans []string
+	var spans []wording.Sentence
 	for _, g := range gaps {
 		missing += g.Last - g.First + 1
 		if g.At.Before(since) {
 			since = g.At
 		}
-		span := fmt.Sprintf("%d to %d", g.First, g.Last)
+		span := wording.Of("%d to %d", g.First, g.Last)
 		if g.First == g.Last {
-			span = fmt.Sprint(g.First)
+			span = wording.Of("%d", g.First)
 		}
 		spans = append(spans, span)
 	}
-	return health.Condition{Code: "seq_gap", Severity: health.Attention, Affected: string(d), Since: since,
-		Title:  fmt.Sprintf("%s did not report %s (%s), by its own count", d, count(missing, "event", "events"), enumerate(spans, "gaps")),
-		Remedy: fmt.Sprintf("They may be sales that nobody knows of: compare with the device's own records. Then: edgegw device forget-gaps %s", d)}
+	return health.Condition{Code: "seq_gap", Severity: health.Attention, Affected: string(d), Since: since}.Saying(
+		wording.Of("%s did not report %s (%s), by its own count", string(d), oneOrMore(missing, "%d event", "%d events"), enumerate(spans, moreGaps)),
+		wording.Of("They may be sales that nobody knows of: compare with the device's own records. Then: edgegw device forget-gaps %s", string(d)))
 }
 
 // A receipt without a signature is provisional; most are signed in seconds.
@@ -151,9 +153,9 @@ func (k *control) fiscalCondition(ctx context.Context, b *health.Board, now time
 	if err != nil {
 		return err
 	}
-	c := health.Condition{Code: "fiscal_pending", Severity: health.Notice, Since: since,
-		Title:  fmt.Sprintf("%s signed by OpenFiskal yet; the first is %s of %s", count(n, "confirmed sale has not been", "confirmed sales have not been"), saleID, device),
-		Remedy: fmt.Sprintf("It is asked for again by itself. If this lasts, tell OpenFiskal's support the request id: edgegw explain %s/%s", device, saleID)}
+	c := health.Condition{Code: "fiscal_pending", Severity: health.Notice, Since: since}.Saying(
+		wording.Of("%s; the first is %s of %s", oneOrMore(n, "%d confirmed sale has not been signed by OpenFiskal yet", "%d confirmed sales have not been signed by OpenFiskal yet"), saleID, string(device)),
+		wording.Of("It is asked for again by itself. If this lasts, tell OpenFiskal's support the request id: edgegw explain %s/%s", string(device), saleID))
 	if now.Sub(since) >= pendingAttention {
 		c.Severity = health.Attention
 	}
@@ -202,19 +204,14 @@ func (s *siteFacts) queueConditions(b *health.Board, r *registerFacts) {
 	if since.IsZero() {
 		since = s.began
 	}
-	title := r.name() + ": " + c.why
+	title, remedy := wording.Of("%s: %s", r.name(), c.why), c.do
 	if r.Waiting > 0 && !r.Idle {
-		title = r.name() + ": " + count(r.Waiting, "sale waits; ", "sales wait; ") + c.why
+		title = wording.Of("%s: %s; %s", r.name(), waitWords(r.Waiting), c.why)
 	}
-	b.Set(health.Condition{Code: c.code, Severity: severity, Affected: string(r.Register), Since: since, Title: title, Remedy: sentenceOf(c.more, c.do)})
-}
-
-// sentenceOf puts what is worth knowing before what is to be done.
-func sentenceOf(more, do string) string {
-	if more == "" {
-		return do
+	if !c.more.Empty() { // what is worth knowing stands before what is to be done
+		remedy = wording.Of("%s. %s", c.more, c.do)
 	}
-	return more + ". " + do
+	b.Set(health.Condition{Code: c.code, Severity: severity, Affected: string(r.Register), Since: since}.Saying(title, remedy))
 }
 
 // quarantineCondition raises sales that wait for a decision. One that its queue
@@ -224,13 +221,12 @@ func (s *siteFacts) quarantineCondition(b *health.Board, r *registerFacts) {
 		return
 	}
 	if len(r.items) == 0 { // they could not be read: that there are some must be said all the same
-		b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: s.began,
-			Title: fmt.Sprintf("%s: %s", r.name(), count(r.Quarantined, "sale is in quarantine", "sales are in quarantine")), Remedy: "Look at them and decide: edgegw quarantine list"})
+		b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: s.began}.Saying(
+			wording.Of("%s: %s", r.name(), quarantinedWords(r.Quarantined)), wording.Of("Look at them and decide: edgegw quarantine list")))
 		return
 	}
 	newest, oldest := &r.items[0], &r.items[len(r.items)-1]
-	b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: oldest.At,
-		Title: fmt.Sprintf("%s: %s; the newest is %s: %s", r.name(), count(r.Quarantined, "sale is in quarantine", "sales are in quarantine"),
-			newest.SaleID, refusedFor(newest)),
-		Remedy: "Nothing is sent for it until somebody decides. " + decide(newest.No)})
+	b.Set(health.Condition{Code: "sale_quarantined", Severity: health.Attention, Affected: string(r.Register), Since: oldest.At}.Saying(
+		wording.Of("%s: %s; the newest is %s: %s", r.name(), quarantinedWords(r.Quarantined), newest.SaleID, whyHeld(newest)),
+		wording.Of("Nothing is sent for it until somebody decides. %s", decide(newest.No))))
 }

@@ -83,7 +83,7 @@ func (e explainer) site() admin.Explanation {
 	x := admin.Explanation{Kind: "site", Sentence: e.status.Sentence}
 	for i := range e.facts.registers {
 		r := &e.facts.registers[i]
-		x.Details = append(x.Details, admin.Detail{At: r.Oldest, What: "register", Text: e.facts.registerSentence(r.name(), r)})
+		x.Details = append(x.Details, admin.Detail{At: r.Oldest, What: "register", Text: e.facts.registerSentence(r.name(), r).String()})
 	}
 	for _, c := range e.status.Conditions {
 		x.Details = append(x.Details, admin.Detail{At: c.Since, What: "condition", Text: sentences([]string{c.Code + ": " + c.Title, c.Remedy})})
@@ -92,9 +92,9 @@ func (e explainer) site() admin.Explanation {
 }
 
 func (e explainer) register(r *registerFacts) admin.Explanation {
-	x := admin.Explanation{Subject: string(r.Register), Kind: "register", Sentence: e.facts.registerSentence(r.name(), r)}
+	x := admin.Explanation{Subject: string(r.Register), Kind: "register", Sentence: e.facts.registerSentence(r.name(), r).String()}
 	if len(r.devices) > 0 {
-		x.Sentence = e.facts.registerSentence(fmt.Sprintf("%s (%s)", r.Register, r.name()), r)
+		x.Sentence = e.facts.registerSentence(wording.Of("%s (%s)", string(r.Register), r.name()), r).String()
 	}
 	x.Details = e.ofRegister(r, string(r.Register))
 	return x
@@ -123,7 +123,7 @@ func (e explainer) device(ctx context.Context, d sale.Device) (admin.Explanation
 		if r.Register != d.Register {
 			continue
 		}
-		x.Sentence = e.facts.registerSentence(r.name(), r)
+		x.Sentence = e.facts.registerSentence(r.name(), r).String()
 		x.Details = e.ofRegister(r, string(d.Register), string(d.ID))
 	}
 	if x.Sentence == "" {

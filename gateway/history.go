@@ -221,7 +221,7 @@ func outages(all []stretch, from time.Time) (found []admin.Outage) {
 	for _, s := range all {
 		switch n := len(found); {
 		case s.State == admin.UplinkDown && !down:
-			found, down = append(found, admin.Outage{Began: s.From, Cause: s.Cause, Why: uplinkWords(relay.UplinkState{Problem: s.Cause}).why}), true
+			found, down = append(found, admin.Outage{Began: s.From, Cause: s.Cause, Why: uplinkWords(relay.UplinkState{Problem: s.Cause}).why.String()}), true
 		case s.State == admin.UplinkUp && down:
 			found[n-1].Ended, down = s.From, false
 		}

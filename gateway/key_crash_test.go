@@ -19,6 +19,7 @@ import (
 	"edgegw/sale"
 	"edgegw/secret"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // A register's key is rotated while its device sells, with the power cut at step
@@ -148,7 +149,7 @@ func (r *rotation) look() (rotateAgain bool) {
 	for _, q := range queues {
 		if q.Register == "reg_1" {
 			f := g.registerFacts(context.Background(), q, g.ring.List())
-			says = g.siteFacts().registerSentence("reg_1", &f)
+			says = g.siteFacts().registerSentence(wording.Of("reg_1"), &f).String()
 		}
 	}
 	again := strings.Contains(says, "Rotate again: edgegw key rotate")

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"edgegw/admin"
@@ -169,13 +168,6 @@ func (k *control) deviceOf(r sale.RegisterID) sale.DeviceID {
 		}
 	}
 	return ""
-}
-
-func rotateCommand(d sale.DeviceID, r sale.RegisterID) string {
-	if d == "" {
-		return fmt.Sprintf("edgegw key rotate --register %s --key-stdin", r)
-	}
-	return fmt.Sprintf("edgegw key rotate %s --key-stdin", d)
 }
 
 const (

@@ -13,6 +13,7 @@ import (
 
 	"edgegw/health"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // runningFile stands in the data directory while a gateway runs, and stays where one
@@ -111,18 +112,18 @@ func (k *control) lastRunCondition(b *health.Board) {
 	if k.running == nil || l.clean() || k.now().Sub(k.since) > toldFor {
 		return
 	}
-	c := health.Condition{Code: "unclean_end", Severity: health.Notice, Since: k.since,
-		Title:  "The gateway did not end cleanly the last time: it was killed, or the power was cut",
-		Remedy: "Nothing that was acknowledged is lost. Where nobody cut the power, look at the power supply and at the memory of the box"}
+	c := health.Condition{Code: "unclean_end", Severity: health.Notice, Since: k.since}
+	title := wording.Of("The gateway did not end cleanly the last time: it was killed, or the power was cut")
+	remedy := wording.Of("Nothing that was acknowledged is lost. Where nobody cut the power, look at the power supply and at the memory of the box")
 	if l.Cause != "" {
-		c.Title = "The gateway ended itself and was started anew: " + l.Cause
-		c.Remedy = "Nothing that was acknowledged is lost. If it happens again, make a support bundle and send it: edgegw support-bundle"
+		title = wording.Of("The gateway ended itself and was started anew: %s", wording.Quote(l.Cause))
+		remedy = wording.Of("Nothing that was acknowledged is lost. If it happens again, make a support bundle and send it: edgegw support-bundle")
 	}
 	if k.times >= inARow {
 		c.Severity = health.Attention
-		c.Title = fmt.Sprintf("%s; %d times in a row", c.Title, k.times)
+		title = wording.Of("%s; %d times in a row", title, k.times)
 	}
-	b.Set(c)
+	b.Set(c.Saying(title, remedy))
 }
 
 // checkAfter reads the whole journal where the run before did not end cleanly:
@@ -157,12 +158,11 @@ func (k *control) damageCondition(b *health.Board) {
 	if damage == nil {
 		return
 	}
-	c := health.Condition{Code: "database_damaged", Severity: health.Attention, Since: k.since,
-		Title:  "The database is damaged, and there is no room to make it again: " + *damage,
-		Remedy: "Make room on the disk of " + k.config.DataDir + " and start the gateway again; make a backup and a support bundle before that: edgegw backup, edgegw support-bundle"}
+	title := wording.Of("The database is damaged, and there is no room to make it again: %s", wording.Quote(*damage))
+	remedy := wording.Of("Make room on the disk of %s and start the gateway again; make a backup and a support bundle before that: edgegw backup, edgegw support-bundle", k.config.DataDir)
 	if k.config.Store.MirrorBytes == 0 {
-		c.Title = "The database is damaged: " + *damage
-		c.Remedy = "What can be read is taken and sent as before. Make a backup and a support bundle now, and call support: edgegw backup, edgegw support-bundle"
+		title = wording.Of("The database is damaged: %s", wording.Quote(*damage))
+		remedy = wording.Of("What can be read is taken and sent as before. Make a backup and a support bundle now, and call support: edgegw backup, edgegw support-bundle")
 	}
-	b.Set(c)
+	b.Set(health.Condition{Code: "database_damaged", Severity: health.Attention, Since: k.since}.Saying(title, remedy))
 }

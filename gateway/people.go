@@ -205,6 +205,7 @@ func (k *control) claimCondition(b *health.Board) {
 	if at := k.unclaimed.Load(); at != nil {
 		since = *at
 	}
-	b.Set(health.Condition{Code: "unclaimed", Severity: health.Notice, Since: since, Title: "Nobody owns the technicians' page yet: whoever reads the code in the gateway's log may claim it",
-		Remedy: "Open the page and claim it, with the code that stands in the log and in: edgegw claim"})
+	b.Set(health.Condition{Code: "unclaimed", Severity: health.Notice, Since: since}.Saying(
+		wording.Of("Nobody owns the technicians' page yet: whoever reads the code in the gateway's log may claim it"),
+		wording.Of("Open the page and claim it, with the code that stands in the log and in: edgegw claim")))
 }

@@ -9,6 +9,7 @@ import (
 
 	"edgegw/health"
 	"edgegw/sale"
+	"edgegw/wording"
 )
 
 // level is how much room there is for sales, in parts of store.min_free_bytes.
@@ -135,11 +136,11 @@ func (r *room) condition(b *health.Board, dir string) {
 	if l == plenty {
 		return
 	}
-	does := map[level]string{scarce: "devices are told to hold back", short: "devices are told to begin no sale",
-		underWay: "no sale may begin, and only what is under way is stored"}[l]
-	b.Set(health.Condition{Code: "storage_low", Severity: health.Attention, Since: since,
-		Title:  fmt.Sprintf("There is room for %d MiB on the disk that holds data_dir, less than store.min_free_bytes (%d MiB): %s", free>>20, r.limit>>20, does),
-		Remedy: "Make room on the file system of " + dir + ", by removing what is not edgegw's. Sales that wait for the uplink leave it by themselves, and devices may sell again by themselves. Never remove edgegw.db or edgegw.db-wal"})
+	does := map[level]wording.Sentence{scarce: wording.Of("devices are told to hold back"), short: wording.Of("devices are told to begin no sale"),
+		underWay: wording.Of("no sale may begin, and only what is under way is stored")}[l]
+	b.Set(health.Condition{Code: "storage_low", Severity: health.Attention, Since: since}.Saying(
+		wording.Of("There is room for %d MiB on the disk that holds data_dir, less than store.min_free_bytes (%d MiB): %s", free>>20, r.limit>>20, does),
+		wording.Of("Make room on the file system of %s, by removing what is not edgegw's. Sales that wait for the uplink leave it by themselves, and devices may sell again by themselves. Never remove edgegw.db or edgegw.db-wal", dir)))
 }
 
 // errHeldBack is no fault of the disk: nothing was tried.

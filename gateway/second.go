@@ -11,6 +11,7 @@ import (
 	"edgegw/mirror"
 	"edgegw/siteca"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // mirrorName is the second journal's directory in the data directory, where
@@ -178,29 +179,29 @@ func (k *control) rebuild(ctx context.Context, second store.Second, suspect stri
 func (k *control) secondConditions(ctx context.Context, b *health.Board) error {
 	st := k.db.SecondState()
 	if st.Used && !st.On && st.Cause != "" {
-		b.Set(health.Condition{Code: "second_journal_off", Severity: health.Attention, Since: st.Since, Title: "The second journal is off: " + st.Cause,
-			Remedy: fmt.Sprintf("Sales are taken and sent as before, but a database that is damaged now cannot be made again in full. Look at the disk that holds %s; it is tried again every minute", k.mirrorDir())})
+		b.Set(health.Condition{Code: "second_journal_off", Severity: health.Attention, Since: st.Since}.Saying(
+			wording.Of("The second journal is off: %s", wording.Quote(st.Cause)),
+			wording.Of("Sales are taken and sent as before, but a database that is damaged now cannot be made again in full. Look at the disk that holds %s; it is tried again every minute", k.mirrorDir())))
 	}
 	if st.Left > 0 {
-		b.Set(health.Condition{Code: "second_journal_small", Severity: health.Attention, Since: k.since,
-			Title:  fmt.Sprintf("The second journal has no room for the oldest of the sales that wait: %d", st.Left),
-			Remedy: "They are in the database. Where so many wait for long, raise store.mirror_bytes, and see why they wait: edgegw status"})
+		b.Set(health.Condition{Code: "second_journal_small", Severity: health.Attention, Since: k.since}.Saying(
+			wording.Of("The second journal has no room for the oldest of the sales that wait: %d", st.Left),
+			wording.Of("They are in the database. Where so many wait for long, raise store.mirror_bytes, and see why they wait: edgegw status")))
 	}
 	news, err := k.db.RebuiltNews(ctx)
 	if err != nil || len(news) == 0 {
 		return err
 	}
 	last := news[len(news)-1]
-	c := health.Condition{Code: "database_rebuilt", Severity: health.Attention, Since: news[0].At,
-		Title:  fmt.Sprintf("The database was made again: %s. Kept: %s. Not known: %s", last.Cause, last.Kept, last.Unknown),
-		Remedy: "Nothing is sent twice: OpenFiskal is asked first. Look at the disk and the power supply of the box, make a backup, then say that you know: edgegw acknowledge"}
+	title := wording.Of("The database was made again: %s. Kept: %s. Not known: %s", wording.Quote(last.Cause), wording.Quote(last.Kept), wording.Quote(last.Unknown))
 	if last.Unknown == "" {
-		c.Title = fmt.Sprintf("The database was made again: %s. Kept: %s. Nothing is missing", last.Cause, last.Kept)
+		title = wording.Of("The database was made again: %s. Kept: %s. Nothing is missing", wording.Quote(last.Cause), wording.Quote(last.Kept))
 	}
+	remedy := wording.Of("Nothing is sent twice: OpenFiskal is asked first. Look at the disk and the power supply of the box, make a backup, then say that you know: edgegw acknowledge")
 	if last.Aside != "" {
-		c.Remedy = fmt.Sprintf("The damaged file lies beside it as %s: keep it until all is clear. %s", last.Aside, c.Remedy)
+		remedy = wording.Join(wording.Of("The damaged file lies beside it as %s: keep it until all is clear.", last.Aside), remedy)
 	}
-	b.Set(c)
+	b.Set(health.Condition{Code: "database_rebuilt", Severity: health.Attention, Since: news[0].At}.Saying(title, remedy))
 	return nil
 }
 

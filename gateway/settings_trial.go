@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"edgegw/admin"
 	"edgegw/config"
 	"edgegw/health"
+	"edgegw/wording"
 )
 
 // trialLimit is how long somebody has to say that changed settings work, and
@@ -188,13 +188,14 @@ const undoneShown = 24 * time.Hour
 // settingsConditions raises what should be known of the settings.
 func (k *control) settingsConditions(b *health.Board, now time.Time) {
 	if t := k.onTrial(); t != nil {
-		b.Set(health.Condition{Code: "settings_unconfirmed", Severity: health.Attention, Since: k.settings.since,
-			Title:  fmt.Sprintf("Settings that %s has changed are undone at %s unless somebody confirms them", t.By, t.Until.UTC().Format(time.TimeOnly+" UTC")),
-			Remedy: "Look whether devices and page can be reached, then: edgegw settings confirm"})
+		b.Set(health.Condition{Code: "settings_unconfirmed", Severity: health.Attention, Since: k.settings.since}.Saying(
+			wording.Of("Settings that %s has changed are undone at %s unless somebody confirms them", t.By, t.Until.UTC().Format(time.TimeOnly+" UTC")),
+			wording.Of("Look whether devices and page can be reached, then: edgegw settings confirm")))
 	}
 	if aside, _ := filepath.Glob(filepath.Join(k.config.DataDir, badSettings+"*")); len(aside) > 0 {
-		b.Set(health.Condition{Code: "settings_damaged", Severity: health.Attention, Since: k.since, Title: "The settings that were changed on this box could not be used, and do not count: they are in " + aside[len(aside)-1],
-			Remedy: "See why: edgegw settings history. Change what is needed again with edgegw settings set, then remove that file"})
+		b.Set(health.Condition{Code: "settings_damaged", Severity: health.Attention, Since: k.since}.Saying(
+			wording.Of("The settings that were changed on this box could not be used, and do not count: they are in %s", aside[len(aside)-1]),
+			wording.Of("See why: edgegw settings history. Change what is needed again with edgegw settings set, then remove that file")))
 	}
 	r := k.settings.last.Load()
 	if r == nil || now.Sub(r.At) > undoneShown {
@@ -202,7 +203,7 @@ func (k *control) settingsConditions(b *health.Board, now time.Time) {
 	}
 	switch r.What {
 	case admin.SettingsExpired, admin.SettingsInterrupted, admin.SettingsFailed:
-		b.Set(health.Condition{Code: "settings_undone", Severity: health.Notice, Since: r.At, Title: "A change of settings was undone: " + r.Why,
-			Remedy: "The former settings count. See what it was: edgegw settings history"})
+		b.Set(health.Condition{Code: "settings_undone", Severity: health.Notice, Since: r.At}.Saying(
+			wording.Of("A change of settings was undone: %s", wording.Sentence{Text: r.Why}), wording.Of("The former settings count. See what it was: edgegw settings history")))
 	}
 }

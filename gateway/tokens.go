@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -97,13 +96,4 @@ func (k *control) tokenConditions(b *health.Board) {
 		}
 		b.Set(tokenCondition(t, t.ExpiresAt.Add(-soon), now))
 	}
-}
-
-func tokenCondition(t sale.Token, since, now time.Time) health.Condition {
-	title := fmt.Sprintf("The token of %s ends on %s", t.Name, day(t.ExpiresAt))
-	if t.Expired(now) {
-		title = fmt.Sprintf("The token of %s has ended on %s", t.Name, day(t.ExpiresAt))
-	}
-	return health.Condition{Code: "token_expiring", Severity: health.Notice, Affected: t.Name, Since: since, Title: title,
-		Remedy: fmt.Sprintf("Make another, give it to the program, and remove this one: edgegw token add NAME --scope %s, then: edgegw token remove %s", t.Scope, t.ID)}
 }

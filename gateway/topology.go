@@ -92,14 +92,12 @@ func (k *control) askPlatform(ctx context.Context, key secret.Text) verdict {
 }
 
 // setKeyCommand is how a person enters the key that a device's sales need.
-func (k *control) setKeyCommand(d sale.DeviceID) string {
+func (k *control) setKeyCommand(d sale.DeviceID) wording.Sentence {
 	if k.serverSide() {
-		return platformKeyCommand
+		return enterPlatformKey
 	}
-	return "edgegw key set " + string(d) + " --key-stdin"
+	return enterKeyOf(d)
 }
-
-const platformKeyCommand = "edgegw key set --platform --key-stdin"
 
 // sending gives the registers that devices sell on, or that something waits for.
 func (k *control) sending(ctx context.Context) (all []sale.RegisterID) {

@@ -61,13 +61,13 @@ func (s *siteFacts) waiting(who string, f *saleFacts) []string {
 	default:
 		text += fmt.Sprintf(" behind sale %s of %s, which stands at the head of the queue", h.SaleID, h.Device)
 	}
-	if c.why != "" {
-		text += "; " + c.why
+	if why := c.why.String(); why != "" {
+		text += "; " + why
 	}
 	if f.Open {
 		then = append(then, "Its end has not been reported")
 	}
-	return append(append([]string{text}, then...), c.do)
+	return append(append([]string{text}, then...), c.do.String())
 }
 
 func times(n int) string {
@@ -85,12 +85,12 @@ func (s *siteFacts) quarantined(who string, f *saleFacts) []string {
 	i := &f.Items[0]
 	parts := []string{fmt.Sprintf("%s since %s as item %d: %s", text, timeOf(s.now, i.At), i.No, refusedFor(i))}
 	if f.register.Blocker == i.No {
-		parts = append(parts, "The queue of "+f.register.name()+" waits for the decision")
+		parts = append(parts, "The queue of "+f.register.name().String()+" waits for the decision")
 	}
 	if i.InDoubt {
 		parts = append(parts, "It may have been carried out")
 	}
-	return append(parts, decide(i.No))
+	return append(parts, decide(i.No).String())
 }
 
 func (s *siteFacts) decided(f *saleFacts) string {

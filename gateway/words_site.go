@@ -1,61 +1,60 @@
 package gateway
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"edgegw/health"
+	"edgegw/wording"
 )
 
 // group is registers of which the same is to be said.
 type group struct {
-	names   []string
+	names   []wording.Sentence
 	waiting int64
 	oldest  time.Time
-	says    []string // of a single one; empty where the cause is shared
+	says    []wording.Sentence // of a single one; empty where the cause is shared
 	shared  cause
-	do      []string
+	do      []wording.Sentence
 }
 
 // sentence says how the site is: what waits, why, since when, how the others
 // are and what somebody must do.
-func (s *siteFacts) sentence() string {
+func (s *siteFacts) sentence() wording.Sentence {
 	if s.devices == 0 && s.accepted == 0 {
-		return "No device has been added yet: edgegw device add pump-01 --register reg_…"
+		return wording.Of("No device has been added yet: edgegw device add pump-01 --register reg_…")
 	}
-	var says, do []string
+	var says, do []wording.Sentence
 	grave, other := s.grave()
 	says = append(says, grave...)
 	groups, fine := s.groups()
 	if s.running && !s.uplink.Up {
 		w := uplinkWords(s.uplink)
-		says, do = append(says, fmt.Sprintf("OpenFiskal cannot be reached since %s: %s", timeOf(s.now, s.uplink.Since), w.why)), append(do, w.do)
+		says, do = append(says, wording.Of("OpenFiskal cannot be reached since %s: %s", timeOf(s.now, s.uplink.Since), w.why)), append(do, w.do)
 	}
 	if !s.running && !slices.ContainsFunc(groups, func(g group) bool { return g.shared.code == "not_running" }) {
-		says, do = append(says, "No gateway runs"), append(do, "Start it: edgegw run")
+		says, do = append(says, wording.Of("No gateway runs")), append(do, wording.Of("Start it: edgegw run"))
 	}
 	for i, g := range groups {
 		if i == mostNamed {
-			says = append(says, fmt.Sprintf("More is to be told: %s; see edgegw status", enumerate(namesOf(groups[i:]), "devices")))
+			says = append(says, wording.Of("More is to be told: %s; see edgegw status", enumerate(namesOf(groups[i:]), moreDevices)))
 			break
 		}
 		says, do = append(says, s.groupWords(g)), append(do, g.do...)
 	}
 	if len(s.messages) > 0 {
 		m := &s.messages[0]
-		says = append(says, fmt.Sprintf("%s; the newest is of %s: %s", count(s.refused, "message could not become a sale", "messages could not become sales"), m.Device, refusedFor(m)))
+		says = append(says, wording.Of("%s; the newest is of %s: %s", messageWords(s.refused), string(m.Device), whyHeld(m)))
 		do = append(do, decide(m.No))
 	}
 	if len(grave) > 0 {
-		return sentences(slices.Concat(says, other, do))
+		return ended(slices.Concat(says, other, do))
 	}
-	rest := []string{others(fine, len(s.registers))}
+	rest := []wording.Sentence{others(fine, len(s.registers))}
 	if fine == len(s.registers) {
-		return sentences(slices.Concat(says, rest, do, other))
+		return ended(slices.Concat(says, rest, do, other))
 	}
-	return sentences(slices.Concat(says, other, rest, do))
+	return ended(slices.Concat(says, other, rest, do))
 }
 
 // told are the codes of conditions that the rest of the sentence has told.
@@ -64,14 +63,15 @@ var told = map[string]bool{"uplink_down": true, "key_refused": true, "key_missin
 
 // grave gives the conditions under which no register is said to be up to date,
 // and in other what else calls for attention.
-func (s *siteFacts) grave() (grave, other []string) {
+func (s *siteFacts) grave() (grave, other []wording.Sentence) {
 	for _, c := range s.conditions {
+		title, remedy := conditionWords(c)
 		switch {
 		case c.Severity < health.Attention || told[c.Code]:
 		case c.Code == "books_unbalanced" || c.Code == "storage_full" || c.Code == "storage_failed" || c.Code == "kek_missing":
-			grave = append(grave, c.Title, c.Remedy)
+			grave = append(grave, title, remedy)
 		case len(other) == 0:
-			other = append(other, "Somebody should look: "+c.Title, c.Remedy)
+			other = append(other, wording.Of("Somebody should look: %s", title), remedy)
 		}
 	}
 	return grave[:min(len(grave), 2)], other
@@ -93,7 +93,7 @@ func (s *siteFacts) groups() (groups []group, fine int) {
 		g := group{names: r.names(), waiting: r.Waiting, oldest: r.Oldest, says: says, do: do}
 		if c := s.cause(r, r.its()); shareable[c.code] && len(says) == 1 && r.Waiting > 0 && !r.Idle {
 			g.says, g.shared = nil, c
-			g.do = []string{c.do}
+			g.do = []wording.Sentence{c.do}
 		}
 		if !joined(groups, g) {
 			groups = append(groups, g)
@@ -110,7 +110,7 @@ var shareable = map[string]bool{"uplink_down": true, "not_running": true, "signi
 func joined(groups []group, g group) bool {
 	for i := range groups {
 		have := &groups[i]
-		if g.shared.code == "" || have.shared.code != g.shared.code || have.shared.code != "in_doubt" && have.shared.why != g.shared.why {
+		if g.shared.code == "" || have.shared.code != g.shared.code || have.shared.code != "in_doubt" && have.shared.why.String() != g.shared.why.String() {
 			continue
 		}
 		have.names, have.waiting = append(have.names, g.names...), have.waiting+g.waiting
@@ -122,29 +122,36 @@ func joined(groups []group, g group) bool {
 	return false
 }
 
-func (s *siteFacts) groupWords(g group) string {
-	name := enumerate(g.names, "devices")
-	if g.shared.code == "" {
-		return name + ": " + strings.Join(g.says, ". ")
+func (s *siteFacts) groupWords(g group) wording.Sentence {
+	name, wait := enumerate(g.names, moreDevices), s.waitSince(g.waiting, g.oldest)
+	switch {
+	case g.shared.code == "":
+		return wording.Of("%s: %s", name, stops(g.says))
+	case g.shared.code == "uplink_down" && g.waiting == 1:
+		return wording.Of("%s: %s, and goes out by itself when the link is back", name, wait)
+	case g.shared.code == "uplink_down":
+		return wording.Of("%s: %s, and go out by themselves when the link is back", name, wait)
 	}
-	text := name + ": " + count(g.waiting, "sale waits", "sales wait")
-	if !g.oldest.IsZero() {
-		text += " since " + timeOf(s.now, g.oldest)
-	}
-	if g.shared.code == "uplink_down" {
-		return text + ", and " + count2(g.waiting, "goes out by itself", "go out by themselves") + " when the link is back"
-	}
-	return text + "; " + g.shared.why
+	return wording.Of("%s: %s; %s", name, wait, g.shared.why)
 }
 
-func count2(n int64, one, many string) string {
-	if n == 1 {
-		return one
+// conditionWords are what holds and what to do. Without words it is a quotation.
+func conditionWords(c health.Condition) (title, remedy wording.Sentence) {
+	title, remedy = c.TitleWords, c.RemedyWords
+	if title.Empty() {
+		title = quoted(c.Title)
 	}
-	return many
+	if remedy.Empty() {
+		remedy = quoted(c.Remedy)
+	}
+	return title, remedy
 }
 
-func namesOf(groups []group) (names []string) {
+func messageWords(n int64) wording.Sentence {
+	return oneOrMore(n, "%d message could not become a sale", "%d messages could not become sales")
+}
+
+func namesOf(groups []group) (names []wording.Sentence) {
 	for _, g := range groups {
 		names = append(names, g.names...)
 	}
@@ -152,16 +159,16 @@ func namesOf(groups []group) (names []string) {
 }
 
 // others tells of the registers that are up to date.
-func others(fine, all int) string {
+func others(fine, all int) wording.Sentence {
 	switch {
 	case fine == 0:
-		return ""
+		return wording.Sentence{}
 	case fine == all && all == 1:
-		return "The register is up to date"
+		return wording.Of("The register is up to date")
 	case fine == all:
-		return fmt.Sprintf("All %d registers are up to date", all)
+		return wording.Of("All %d registers are up to date", all)
 	case fine == 1:
-		return "The other register is up to date"
+		return wording.Of("The other register is up to date")
 	}
-	return fmt.Sprintf("The other %d registers are up to date", fine)
+	return wording.Of("The other %d registers are up to date", fine)
 }

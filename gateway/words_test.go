@@ -13,6 +13,7 @@ import (
 	"edgegw/relay"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // facts is a site of so many registers with a device and a key each.
@@ -33,17 +34,17 @@ func TestTheSentenceOfTheIssue(t *testing.T) {
 	r.Idle, r.Waiting, r.Oldest, r.BlockedSince, r.Class = false, 3, since, since, sale.KeyRefused
 	r.last = store.TriedInVain{Class: sale.KeyRefused, Status: 401, Times: 1}
 	want := "pump-07: 3 sales wait since 10:42; OpenFiskal refuses its key (401). The other 11 registers are up to date. Enter a new key: edgegw key set pump-07 --key-stdin."
-	if got := s.sentence(); got != want {
+	if got := s.sentence().String(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 	r.Oldest = since.AddDate(0, 0, -3)
-	if got := s.sentence(); !strings.HasPrefix(got, "pump-07: 3 sales wait since 2026-11-19; ") {
+	if got := s.sentence().String(); !strings.HasPrefix(got, "pump-07: 3 sales wait since 2026-11-19; ") {
 		t.Error(got)
 	}
 }
 
 func TestNoSiteYet(t *testing.T) {
-	if got := (&siteFacts{}).sentence(); got != "No device has been added yet: edgegw device add pump-01 --register reg_…" {
+	if got := (&siteFacts{}).sentence().String(); got != "No device has been added yet: edgegw device add pump-01 --register reg_…" {
 		t.Error(got)
 	}
 }
@@ -82,7 +83,7 @@ func TestTheSentenceHasAnEnd(t *testing.T) {
 		r := &s.registers[i]
 		r.key, r.Idle, r.Waiting, r.Oldest = keyMissing, false, 1, s.now
 	}
-	got := s.sentence()
+	got := s.sentence().String()
 	if len(got) > 800 || !strings.Contains(got, "More is to be told: pump-03, pump-04 and 7 more devices; see edgegw status.") {
 		t.Error(got)
 	}
@@ -107,7 +108,7 @@ func TestWordsOfAnUplinkThatIsDown(t *testing.T) {
 	} {
 		s := facts(2)
 		s.uplink = relay.UplinkState{Problem: row.code, Detail: row.detail, Since: s.now.Add(-time.Minute)}
-		got := s.sentence()
+		got := s.sentence().String()
 		if !strings.HasPrefix(got, "OpenFiskal cannot be reached since 11:59: ") || !strings.Contains(got, row.why) || !strings.Contains(got, row.do) ||
 			!strings.Contains(got, "All 2 registers are up to date.") {
 			t.Errorf("%s: %s", row.code, got)
@@ -138,10 +139,10 @@ func TestNothingThatWaitsIsUpToDate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := facts(1)
 			change(s, &s.registers[0])
-			if got := s.sentence(); got == "" || strings.Contains(got, "up to date") {
+			if got := s.sentence().String(); got == "" || strings.Contains(got, "up to date") {
 				t.Errorf("the site: %q", got)
 			}
-			if got := s.registerSentence("pump-00", &s.registers[0]); name != "disk" && strings.Contains(got, "up to date") {
+			if got := s.registerSentence(wording.Of("pump-00"), &s.registers[0]).String(); name != "disk" && strings.Contains(got, "up to date") {
 				t.Errorf("the register: %q", got)
 			}
 		})
@@ -158,7 +159,7 @@ func TestEveryConditionIsDescribed(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(string(page), -1) {
 		described[m[1]] = true
 	}
-	raised := regexp.MustCompile(`(?:health\.Condition\{Code: |cause\{code: |c\.[cC]ode(?:, c\.\w+)* = )"([a-z_]+)"`)
+	raised := regexp.MustCompile(`(?:health\.Condition\{Code: |cause\{code: |c\.[cC]ode(?:, [\w.]+)* = |[^\w]ending\([^"\n]*)"([a-z_]+)"`)
 	found := map[string]bool{}
 	files, err := filepath.Glob("*.go")
 	if err != nil {

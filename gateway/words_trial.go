@@ -124,13 +124,13 @@ func (f *trialFacts) keyCheck(c cause) admin.Check {
 	k := admin.Check{Check: checkKey, State: doctor.Failed}
 	switch {
 	case ofKeys[c.code]:
-		k.Found, k.Fix = sentences([]string{upper(c.why)}), c.do
+		k.Found, k.Fix = sentences([]string{upper(c.why.String())}), c.do.String()
 	case f.key == "missing":
-		k.Found, k.Fix = "Its key has not been entered yet.", "Enter it: "+f.register.setKey()
+		k.Found, k.Fix = "Its key has not been entered yet.", "Enter it: "+f.register.setKey().String()
 	case f.key == string(sale.KeyStateActive):
 		k.State, k.Found = doctor.OK, "OpenFiskal took the key when it was last asked."
 	default:
-		k.State, k.Found, k.Fix = doctor.Notice, "OpenFiskal has not confirmed the key yet.", "Ask it: "+f.register.checkKey()
+		k.State, k.Found, k.Fix = doctor.Notice, "OpenFiskal has not confirmed the key yet.", "Ask it: "+f.register.checkKey().String()
 	}
 	return k
 }
@@ -140,14 +140,14 @@ func (f *trialFacts) queueCheck(c cause) admin.Check {
 	q := admin.Check{Check: checkQueue, State: doctor.Failed}
 	waits := ""
 	if n := f.register.Waiting; n > 0 && !f.register.Idle {
-		waits = upper(f.site.wait(f.register))
+		waits = upper(f.site.wait(f.register).String())
 	}
 	switch {
 	case c.code != "" && !ofKeys[c.code] && c.code != "not_running":
-		q.Found, q.Fix = sentences([]string{waits, upper(c.why)}), c.do
+		q.Found, q.Fix = sentences([]string{waits, upper(c.why.String())}), c.do.String()
 	case !f.site.uplink.Up:
 		u := uplinkWords(f.site.uplink)
-		q.Found, q.Fix = sentences([]string{"OpenFiskal cannot be reached: " + u.why}), u.do
+		q.Found, q.Fix = sentences([]string{"OpenFiskal cannot be reached: " + u.why.String()}), u.do.String()
 	case f.line != nil:
 		q.Found, q.Fix = f.line.Found, f.line.Fix
 	case ofKeys[c.code] && waits != "":

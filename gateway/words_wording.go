@@ -94,9 +94,8 @@ var faults = map[string]wording.Sentence{
 	"conflict":          wording.Of("an event of this name was stored before with another content"),
 }
 
-// faultWords say what is wrong with a report: the kind of fault, the place, and what
-// the device was told.
-func faultWords(f *sale.Fault) wording.Sentence {
+// faultKind says what is wrong with a report: the kind of fault, and the place.
+func faultKind(f *sale.Fault) wording.Sentence {
 	says, known := faults[f.Code]
 	if !known {
 		says = wording.Of("%s", wording.Word(f.Code))
@@ -104,6 +103,12 @@ func faultWords(f *sale.Fault) wording.Sentence {
 	if f.Field != "" {
 		says = wording.Of("%s (%s)", says, words(f.Field))
 	}
+	return says
+}
+
+// faultWords are the same with what the device was told.
+func faultWords(f *sale.Fault) wording.Sentence {
+	says := faultKind(f)
 	if f.Message != "" {
 		says = wording.Of("%s: %s", says, wording.Quote(words(f.Message)))
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"edgegw/wording"
 )
 
 // Severity says how much a condition matters.
@@ -54,6 +56,16 @@ type Condition struct {
 	Affected string    `json:"affected"` // the device, register, file …; "" is the gateway itself
 	Since    time.Time `json:"since"`    // when it began, by the gateway's clock
 	Remedy   string    `json:"remedy"`   // what to do, ending in a command where there is one
+
+	TitleWords, RemedyWords wording.Sentence `json:"-"` // what the two are made of, for another language
+}
+
+// Saying gives the condition with what holds and what to do, so that the English text
+// and what other languages are made from cannot differ.
+func (c Condition) Saying(title, remedy wording.Sentence) Condition {
+	c.Title, c.TitleWords = title.String(), title
+	c.Remedy, c.RemedyWords = remedy.String(), remedy
+	return c
 }
 
 // Board is the set of conditions that hold now. The zero value is an empty

@@ -3,6 +3,7 @@ package health
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -84,7 +85,7 @@ func TestJSONIsFlat(t *testing.T) {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
 	var back []Condition
-	if err := json.Unmarshal(got, &back); err != nil || back[0] != b.List()[0] {
+	if err := json.Unmarshal(got, &back); err != nil || !reflect.DeepEqual(back, b.List()) {
 		t.Errorf("read back: %+v, %v", back, err)
 	}
 	if err := json.Unmarshal([]byte(`[{"severity":"red"}]`), &back); err == nil {

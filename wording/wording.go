@@ -7,6 +7,8 @@ package wording
 import (
 	"errors"
 	"fmt"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Sentence is one, or a part of one.
@@ -25,6 +27,20 @@ type Word string
 // Quote is what somebody else has said: OpenFiskal, the operating system, a library.
 // It stays as it is in every language.
 type Quote string
+
+// Capital is a sentence in the place of a value that begins with a capital letter there,
+// although by itself it does not.
+type Capital Sentence
+
+// String gives the English form.
+func (c Capital) String() string {
+	text := Sentence(c).String()
+	first, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + text[size:]
+}
 
 // String gives the English form.
 func (s Sentence) String() string {

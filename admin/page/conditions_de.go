@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"edgegw/health"
-	"edgegw/wording"
 )
 
 // inWords is a condition as a person reads it. Beneath is the gateway's own wording
@@ -27,18 +26,32 @@ var seenTo = map[string]string{
 
 // condition puts a condition into the language of the page.
 func (l lang) condition(c health.Condition) inWords {
-	w := inWords{Condition: c, Open: seenTo[c.Code], Title: l.orText(wording.Sentence{}, c.Title), Remedy: l.orText(wording.Sentence{}, c.Remedy)}
+	w := inWords{Condition: c, Open: seenTo[c.Code], Title: l.orText(c.TitleWords, c.Title), Remedy: l.orText(c.RemedyWords, c.Remedy)}
 	if strings.HasSuffix(w.Open, "/") {
 		w.Open += c.Affected
 	}
-	if german, ok := conditionsInGerman[c.Code]; ok && l != english {
+	german, known := conditionsInGerman[c.Code]
+	switch {
+	case l == english:
+	case !c.TitleWords.Empty():
+		w.Title, w.Remedy = capital(w.Title), stopped(w.Remedy)
+	case known:
 		w.Beneath = c.Title + ". " + c.Remedy
 		w.Title, w.Remedy = template.HTML(template.HTMLEscapeString(german[0])), template.HTML(template.HTMLEscapeString(german[1]))
 	}
 	return w
 }
 
-// conditionsInGerman are what holds and what to do, by the code.
+// stopped ends with a full stop.
+func stopped(html template.HTML) template.HTML {
+	if html == "" {
+		return ""
+	}
+	return template.HTML(strings.TrimRight(string(html), ". ")) + "."
+}
+
+// conditionsInGerman are what holds and what to do, by the code, where a condition has
+// no words of its own.
 var conditionsInGerman = map[string][2]string{
 	"key_missing":          {"Der Schlüssel der Kasse fehlt noch", "Geben Sie ihn ein: Gerät öffnen, „Schlüssel eingeben“. Verkäufe warten so lange auf diesem Gateway."},
 	"key_refused":          {"OpenFiskal lehnt den Schlüssel der Kasse ab", "Lassen Sie sich einen neuen geben und geben Sie ihn ein. Der alte wird alle 15 Minuten wieder versucht."},

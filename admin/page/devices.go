@@ -4,6 +4,7 @@ import (
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/secret"
+	"html/template"
 )
 
 func (s *Site) devices(v *visit) error {
@@ -83,7 +84,7 @@ func (v *visit) deviceID() (sale.DeviceID, error) {
 
 type deviceView struct {
 	Device   admin.Device
-	Sentence string
+	Sentence template.HTML
 	Sales    []admin.Sale
 	Act      string
 	Serial   string

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"html/template"
+
 	"edgegw/admin"
 	"edgegw/health"
 )
@@ -9,7 +11,7 @@ import (
 type overviewView struct {
 	Mood      string // good, notice or bad
 	Headline  string
-	Beneath   string // the gateway's own sentence, where it says more
+	Beneath   template.HTML // the gateway's own sentence
 	Attention []health.Condition
 	Notices   []health.Condition
 	Busy      []admin.Register // that wait, are tried again or blocked
@@ -50,8 +52,8 @@ func (s *Site) overview(v *visit) error {
 		}
 	}
 	o.Mood, o.Headline = v.mood(st, o)
-	if v.lang == english {
-		o.Beneath = st.Sentence
+	if v.lang == english || !st.SentenceWords.Empty() {
+		o.Beneath = v.lang.orText(st.SentenceWords, st.Sentence)
 	}
 	return v.show("overview", view{Title: v.t("Overview"), At: "overview", Status: &st, Content: o, Live: true})
 }

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"html/template"
 	"net/url"
 	"strconv"
 	"strings"
@@ -144,7 +145,7 @@ func (v *visit) moment(text string, last bool) (time.Time, error) {
 
 type saleView struct {
 	Sale     admin.Sale
-	Sentence string
+	Sentence template.HTML
 	Lines    []storyLine
 	Payloads bool
 }

@@ -5,6 +5,8 @@ import (
 	"html/template"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"edgegw/admin"
 	"edgegw/doctor"
@@ -33,6 +35,8 @@ func (l lang) sentence(s wording.Sentence) template.HTML {
 		switch v := v.(type) {
 		case wording.Sentence:
 			html = l.sentence(v)
+		case wording.Capital:
+			html = capital(l.sentence(wording.Sentence(v)))
 		case wording.Quote:
 			html = "„" + asItIs(string(v)) + "“"
 		case wording.Word:
@@ -52,6 +56,12 @@ func (l lang) sentence(s wording.Sentence) template.HTML {
 	return template.HTML(text)
 }
 
+// capital begins with a capital letter, unless it begins with what others have said.
+func capital(html template.HTML) template.HTML {
+	first, size := utf8.DecodeRuneInString(string(html))
+	return template.HTML(string(unicode.ToUpper(first))) + html[size:]
+}
+
 // asItIs marks what is in English on a page of another language.
 func asItIs(text string) template.HTML {
 	return template.HTML(`<span lang="en">` + template.HTMLEscapeString(text) + `</span>`)
@@ -60,7 +70,7 @@ func asItIs(text string) template.HTML {
 // translated looks a sentence up. One that is made of places only is the same in every
 // language.
 func translated(text string) (string, bool) {
-	for _, all := range []map[string]string{sentencesInGerman, foundInGerman, inGerman} {
+	for _, all := range []map[string]string{sentencesInGerman, standingInGerman, foundInGerman, inGerman} {
 		if t, known := all[text]; known {
 			return t, true
 		}

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"html/template"
 	"strings"
 
 	"edgegw/admin"
@@ -23,9 +24,9 @@ func (l lang) flag(flag string) string {
 	return flag
 }
 
-func (v *visit) deviceSentence(d admin.Device, own string, st *admin.Status) string {
+func (v *visit) deviceSentence(d admin.Device, own string, st *admin.Status) template.HTML {
 	if v.lang == english {
-		return own
+		return escaped(own)
 	}
 	var parts []string
 	if d.Waiting > 0 {
@@ -36,31 +37,42 @@ func (v *visit) deviceSentence(d admin.Device, own string, st *admin.Status) str
 	if d.Receipts > 0 {
 		parts = append(parts, v.lang.count(d.Receipts, "%d receipt waits for it.", "%d receipts wait for it."))
 	}
-	return strings.Join(append(parts, v.causes(st, d.Waiting > 0, string(d.DeviceID), string(d.RegisterID))...), " ")
+	return withCauses(parts, v.causes(st, d.Waiting > 0, string(d.DeviceID), string(d.RegisterID)))
 }
 
-func (v *visit) saleSentence(story *admin.SaleStory, st *admin.Status) string {
+func (v *visit) saleSentence(story *admin.SaleStory, st *admin.Status) template.HTML {
 	if v.lang == english {
-		return story.Sentence
+		return escaped(story.Sentence)
 	}
 	s := &story.Sale
 	switch {
 	case s.State == "confirmed" && s.FiscalState == "pending":
-		return v.t("OpenFiskal has it, and has not signed it yet; it is asked again by itself.")
+		return escaped(v.t("OpenFiskal has it, and has not signed it yet; it is asked again by itself."))
 	case s.State == "confirmed" && s.FiscalState == "failed":
-		return v.t("OpenFiskal has it and could not sign it; tell its support the id of the last request.")
+		return escaped(v.t("OpenFiskal has it and could not sign it; tell its support the id of the last request."))
 	case s.State == "confirmed" && s.DocumentNumber != "":
-		return v.t("OpenFiskal has confirmed it with the receipt %s.", s.DocumentNumber)
+		return escaped(v.t("OpenFiskal has confirmed it with the receipt %s.", s.DocumentNumber))
 	case s.State == "confirmed":
-		return v.t("OpenFiskal has confirmed it.")
+		return escaped(v.t("OpenFiskal has confirmed it."))
 	case s.State == "quarantined":
-		return v.t("It is in quarantine and waits for a decision.")
+		return escaped(v.t("It is in quarantine and waits for a decision."))
 	case s.State == "resolved":
-		return v.t("A person has decided about it.")
+		return escaped(v.t("A person has decided about it."))
 	case s.Open:
-		return v.t("It is open: its end has not been reported.")
+		return escaped(v.t("It is open: its end has not been reported."))
 	}
-	return strings.Join(append([]string{v.t("It waits for OpenFiskal.")}, v.causes(st, true, string(s.RegisterID))...), " ")
+	return withCauses([]string{v.t("It waits for OpenFiskal.")}, v.causes(st, true, string(s.RegisterID)))
+}
+
+func escaped(text string) template.HTML { return template.HTML(template.HTMLEscapeString(text)) }
+
+// withCauses puts causes behind what is said.
+func withCauses(parts []string, causes []template.HTML) template.HTML {
+	all := escaped(strings.Join(parts, " "))
+	for _, c := range causes {
+		all += " " + c
+	}
+	return all
 }
 
 // siteWide are conditions that hold up every register.
@@ -68,14 +80,14 @@ var siteWide = map[string]bool{"uplink_down": true, "signing_down": true, "kek_m
 
 // causes are the conditions that somebody who looks at one of affected should know, and
 // what to do.
-func (v *visit) causes(st *admin.Status, waits bool, affected ...string) (parts []string) {
+func (v *visit) causes(st *admin.Status, waits bool, affected ...string) (parts []template.HTML) {
 	for _, c := range st.Conditions {
 		concerns := waits && siteWide[c.Code]
 		for _, a := range affected {
 			concerns = concerns || c.Severity >= health.Attention && a != "" && c.Affected == a
 		}
-		if german, known := conditionsInGerman[c.Code]; concerns && known {
-			parts = append(parts, strings.TrimRight(german[0], ". ")+".", strings.TrimRight(german[1], ". ")+".")
+		if w := v.lang.condition(c); concerns {
+			parts = append(parts, stopped(w.Title), stopped(w.Remedy))
 		}
 	}
 	return parts
