@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -95,16 +92,10 @@ func TestADiskFilledToTheBrimUnderLoad(t *testing.T) {
 	before = ends()
 	await(t, "sales after the second time", func() bool { return ends() >= before+40 })
 
-	settle, done := context.WithTimeout(ctx, 3*time.Minute)
-	defer done()
-	if err := fleet.StopSelling(settle, simulator.Receipted); err != nil {
-		t.Errorf("not settled: %v", err)
-	}
 	if syscall.Kill(pid, 0) != nil {
 		t.Error("the gateway has ended on the way")
 	}
-	stop()
-	sum := b.settles(ctx, fleet, registers, service)
+	sum := b.settled(ctx, fleet, registers, service, stop)
 	cancel()
 	<-sold
 	b.whole()
@@ -152,41 +143,6 @@ func (b *box) without(setting string) (rest []string) {
 		rest = append(rest, b.flags[i])
 	}
 	return rest
-}
-
-// ownDisk is a file system of the box alone, with a file of somebody else's on it.
-type ownDisk struct{ mount, ballast string }
-
-// ownDisk puts the box on a real ext4 of so many bytes, or on a tmpfs where there are no
-// loop devices. It needs root.
-func (b *box) ownDisk(size int64) ownDisk {
-	t := b.t
-	t.Helper()
-	mount, file := filepath.Dir(b.dir), filepath.Join(t.TempDir(), "disk")
-	err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, size), tool("mkfs.ext4", "-q", "-F", "-m", "0", file))
-	if err == nil {
-		err = tool("mount", "-o", "loop", file, mount)
-	}
-	if err != nil {
-		t.Logf("no ext4: %v", err)
-		err = tool("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "none", mount)
-	}
-	if err != nil {
-		t.Skipf("NOT TESTED: no file system can be mounted here, so what a full disk does to the program is not shown: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := tool("umount", mount); err != nil {
-			t.Error(err)
-		}
-	})
-	return ownDisk{mount, filepath.Join(mount, "ballast")}
-}
-
-func tool(name string, args ...string) error {
-	if said, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, said)
-	}
-	return nil
 }
 
 // occupant is the other program: it leaves so many bytes free, whatever the gateway

@@ -76,13 +76,18 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	}
 }
 
-// settles runs a gateway until everything that was sold is settled, and compares what
-// the devices, the gateway and the stand-in hold: each sale once, in order, to the
-// cent.
+// settles runs a gateway until everything that was sold is settled.
 func (b *box) settles(ctx context.Context, fleet *simulator.Fleet, registers map[sale.DeviceID]sale.RegisterID, service *sandbox.Service) simulator.Summary {
+	b.t.Helper()
+	return b.settled(ctx, fleet, registers, service, b.start())
+}
+
+// settled lets the gateway that runs settle everything that was sold, ends it, and
+// compares what the devices, the gateway and the stand-in hold: each sale once, in
+// order, to the cent.
+func (b *box) settled(ctx context.Context, fleet *simulator.Fleet, registers map[sale.DeviceID]sale.RegisterID, service *sandbox.Service, stop func()) simulator.Summary {
 	t := b.t
 	t.Helper()
-	stop := b.start()
 	settle, done := context.WithTimeout(ctx, 3*time.Minute)
 	defer done()
 	if err := fleet.StopSelling(settle, simulator.Receipted); err != nil {
@@ -149,7 +154,7 @@ func (b *box) fleet(service *sandbox.Service, n int, tune ...func(*simulator.Con
 			kind, style = simulator.KindKiosk, simulator.Whole
 		}
 		one := simulator.Config{DeviceID: id, Secret: secret.FromString(c.Password), URL: c.MQTTURL, Roots: roots, Kind: kind, Style: style,
-			Pace: 60 * time.Millisecond, Fill: 30 * time.Millisecond, Until: simulator.Receipted,
+			Pace: 60 * time.Millisecond, Fill: 30 * time.Millisecond, Until: simulator.Receipted, Linger: true,
 			Backoff: func(int) time.Duration { return time.Duration(10+rand.IntN(40)) * time.Millisecond }}
 		for _, f := range tune {
 			f(&one)

@@ -195,7 +195,7 @@ func (b *box) start() (stop func()) {
 // await polls until the condition holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	limit, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
+	limit, tick := time.After(deadline), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
