@@ -34,7 +34,7 @@ func (l lang) condition(c health.Condition) inWords {
 	switch {
 	case l == english:
 	case !c.TitleWords.Empty():
-		w.Title, w.Remedy = capital(w.Title), stopped(w.Remedy)
+		w.Remedy = stopped(w.Remedy)
 	case known:
 		w.Beneath = c.Title + ". " + c.Remedy
 		w.Title, w.Remedy = template.HTML(template.HTMLEscapeString(german[0])), template.HTML(template.HTMLEscapeString(german[1]))

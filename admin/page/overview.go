@@ -55,6 +55,9 @@ func (s *Site) overview(v *visit) error {
 	if v.lang == english || !st.SentenceWords.Empty() {
 		o.Beneath = v.lang.orText(st.SentenceWords, st.Sentence)
 	}
+	if o.Beneath == escaped(o.Headline) { // once is enough
+		o.Beneath = ""
+	}
 	return v.show("overview", view{Title: v.t("Overview"), At: "overview", Status: &st, Content: o, Live: true})
 }
 

@@ -80,6 +80,8 @@ func (s *speaker) file(name string, f *ast.File) {
 				for _, i := range at {
 					s.note(dir, n.Args[i])
 				}
+			case *ast.AssignStmt:
+				s.assigned(dir, n)
 			case *ast.CompositeLit:
 				if calledName(n.Type) == "health.Condition" {
 					s.condition(n)
@@ -90,15 +92,6 @@ func (s *speaker) file(name string, f *ast.File) {
 			}
 			return true
 		})
-	}
-}
-
-// condition finds one that has its texts from elsewhere than its words.
-func (s *speaker) condition(n *ast.CompositeLit) {
-	for _, e := range n.Elts {
-		if kv, ok := e.(*ast.KeyValueExpr); ok && slices.Contains([]string{"Title", "Remedy"}, fmt.Sprint(kv.Key)) {
-			s.t.Errorf("%s: the %s of a condition that is in no other language: use Saying", s.files.Position(kv.Pos()), kv.Key)
-		}
 	}
 }
 
