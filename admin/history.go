@@ -96,6 +96,11 @@ type Disk struct {
 	Total    int64  `json:"total"`
 	Database int64  `json:"database"`                  // of them the journal's, its write-ahead log included
 	State    string `json:"state" enum:"ok,low,short"` // low: below twice store.min_free_bytes; short: below it
+
+	// For how many days there is room without an uplink, if each were like the last one,
+	// until devices are told to hold back. Absent where no whole day of sales was seen.
+	DaysLeft  *int64 `json:"days_left,omitempty"`
+	SalesADay int64  `json:"sales_a_day,omitempty"` // that began in the last 24 hours
 }
 
 // States of Disk.State.

@@ -42,6 +42,7 @@ type Data struct {
 	Sync       time.Duration // of one small write, the median
 	Space      *Space
 	MinFree    int64
+	DaysLeft   *int64 // of sales without an uplink; nil: nobody can tell
 	Loose      []Loose
 }
 

@@ -59,6 +59,12 @@ func (k *control) examine(ctx context.Context, asker string) ([]admin.Check, err
 			f.Database.Wrong = c.Title
 		}
 	}
+	if s := f.Data.Space; s != nil {
+		d := admin.Disk{Free: s.Free}
+		if k.forecast(ctx, &d) == nil { // what is damaged is another check's
+			f.Data.DaysLeft = d.DaysLeft
+		}
+	}
 	k.clockFacts(&f)
 	k.keyFacts(ctx, &f)
 	f.Certificates = k.certificateFacts()

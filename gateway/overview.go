@@ -26,6 +26,9 @@ func (k *control) overview(ctx context.Context, s *admin.Status) error {
 			return err
 		}
 		s.Disk.Database = database + log
+		if err := k.forecast(ctx, s.Disk); err != nil {
+			return err
+		}
 	}
 	o, ok, err := k.db.Oldest(ctx)
 	if ok {
@@ -34,16 +37,16 @@ func (k *control) overview(ctx context.Context, s *admin.Status) error {
 	return err
 }
 
-// diskOf judges the space as the doctor does (doctor/judge.go).
+// diskOf says how the doctor judges the space.
 func diskOf(s *doctor.Space, least int64) *admin.Disk {
 	if s == nil {
 		return nil
 	}
 	d := &admin.Disk{Free: s.Free, Total: s.Total, State: admin.DiskOK}
-	switch {
-	case s.Free < least:
+	switch s.Judge(least) {
+	case doctor.Failed:
 		d.State = admin.DiskShort
-	case s.Free < 2*least:
+	case doctor.Notice:
 		d.State = admin.DiskLow
 	}
 	return d

@@ -115,6 +115,7 @@ var readings = []reading{
 
 	// The journal.
 	gauge("journal_bytes", "Size of the database file.", func(s *snapshot) float64 { return float64(s.database) }),
+	gauges("disk_days_left", "Days of sales like the last one for which there is room without an uplink, until devices are told to hold back; absent where no whole day of sales was seen.", nil, readDaysLeft),
 	gauge("journal_wal_bytes", "Size of the database's write-ahead log.", func(s *snapshot) float64 { return float64(s.log) }),
 
 	// The gateway.
@@ -137,6 +138,12 @@ func gauges(name, help string, labels []string, read func(*snapshot, func(float6
 
 func one(value func(*snapshot) float64) func(*snapshot, func(float64, ...string)) {
 	return func(s *snapshot, set func(float64, ...string)) { set(value(s)) }
+}
+
+func readDaysLeft(s *snapshot, set func(float64, ...string)) {
+	if d := s.status.Disk; d != nil && d.DaysLeft != nil {
+		set(float64(*d.DaysLeft))
+	}
 }
 
 func truth(b bool) float64 {

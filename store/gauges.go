@@ -15,6 +15,13 @@ func (db *DB) CountPending(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
+// Kept counts the sales that the journal still holds: what was accepted, without what
+// was removed since.
+func (db *DB) Kept(ctx context.Context) (n int64, err error) {
+	err = db.queryOne(ctx, `SELECT (SELECT coalesce(sum(accepted), 0) FROM queue) - (SELECT coalesce(sum(confirmed + resolved), 0) FROM forgotten)`, nil, &n)
+	return n, err
+}
+
 // Sizes gives the bytes that the database and its write-ahead log take on disk.
 func (db *DB) Sizes() (database, log int64, err error) {
 	if database, err = size(db.path); err != nil {

@@ -79,7 +79,7 @@ func TestTheOverviewTellsTheDay(t *testing.T) {
 	b := newBrowser(t, "owner")
 	text := b.ask(http.MethodGet, "/", nil).Body.String()
 	for _, want := range []string{"2 outages in the last 24 hours, the longest 60 minutes.", "276 sales in the last 24 hours.", "The most in an hour: 23, ", "1 now, 3 at most.",
-		`href="/sales/pump-01/s%2F%3Cb%3E1"`, "300 MB of 31.9 GB are free", "the database takes 12 MB.", "That is little.", "Something keeps it right", "the &lt;b&gt;name&lt;/b&gt;", "so far"} {
+		`href="/sales/pump-01/s%2F%3Cb%3E1"`, "300 MB of 31.9 GB are free", "the database takes 12 MB.", "That is little.", "Without an uplink there is room for 41 days of sales like the last one.", "Something keeps it right", "the &lt;b&gt;name&lt;/b&gt;", "so far"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q", want)
 		}

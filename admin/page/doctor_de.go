@@ -31,6 +31,7 @@ var foundInGerman = map[string]string{
 	"This system does not tell":                                                  "Dieses System sagt es nicht",
 	"This file system does not count them":                                       "Dieses Dateisystem zählt sie nicht",
 	"%d MiB of %d MiB are free":                                                  "%d MiB von %d MiB sind frei",
+	"%s, room for %d days of sales like the last one without an uplink":          "%s, Platz für %d Tage ohne Leitung, mit so vielen Verkäufen wie am letzten",
 	"%s, and store.min_free_bytes is %d MiB":                                     "%s, und store.min_free_bytes ist %d MiB",
 	"%s, less than twice store.min_free_bytes":                                   "%s, weniger als das Doppelte von store.min_free_bytes",
 	"%d of %d inodes are free":                                                   "%d von %d Inodes sind frei",

@@ -61,7 +61,7 @@ func (m *memory) Status(context.Context) (admin.Status, error) {
 	return admin.Status{Site: "Station <1>", Uplink: cmp.Or(m.uplink, "up"), Sentence: "All is well.", Devices: 1, Online: 1, Totals: admin.Totals{Waiting: 1, Quarantined: 1},
 		Registers:  []admin.Register{{RegisterID: "reg_1", State: cmp.Or(m.queue, "blocked"), Since: moment, Totals: admin.Totals{Waiting: 1}}},
 		UplinkFrom: moment, Oldest: &admin.WaitingSale{SaleID: "s/<b>1", DeviceID: "pump-01", RegisterID: "reg_1", Since: moment},
-		Disk: &admin.Disk{Free: 300e6, Total: 31.9e9, Database: 12e6, State: cmp.Or(m.disk, "low")}, Clock: admin.Clock{Now: moment.Add(time.Hour), Quality: cmp.Or(m.clock, "synchronised")},
+		Disk: &admin.Disk{Free: 300e6, Total: 31.9e9, Database: 12e6, State: cmp.Or(m.disk, "low"), DaysLeft: new(int64(41)), SalesADay: 600}, Clock: admin.Clock{Now: moment.Add(time.Hour), Quality: cmp.Or(m.clock, "synchronised")},
 		Conditions: []health.Condition{{Code: "key_refused", Severity: health.Attention, Title: "OpenFiskal refuses its key", Affected: "pump-01", Since: moment, Remedy: "Enter a new one"}}}, nil
 }
 

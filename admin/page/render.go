@@ -95,6 +95,8 @@ func number(n any) int64 {
 		return int64(n)
 	case int64:
 		return n
+	case *int64:
+		return *n
 	}
 	return 0
 }

@@ -111,6 +111,9 @@ func diskInWords(d *admin.Disk) string {
 		return "this system does not tell"
 	}
 	text := fmt.Sprintf("%s of %s are free; the database takes %s", bytesOf(d.Free), bytesOf(d.Total), bytesOf(d.Database))
+	if d.DaysLeft != nil {
+		text += fmt.Sprintf("; room for %s like the last one (%s) without an uplink", count(*d.DaysLeft, "day"), count(d.SalesADay, "sale"))
+	}
 	switch d.State {
 	case admin.DiskShort:
 		text += "; THAT IS LESS THAN store.min_free_bytes: make room, by removing what is not edgegw's"
