@@ -16,9 +16,10 @@ import (
 
 // SaleStory is all that is known of one sale.
 type SaleStory struct {
-	Sale     Sale        `json:"sale"`
-	Sentence string      `json:"sentence"` // where it stands, and what to do
-	Parts    []StoryPart `json:"parts"`    // what happened, the oldest first
+	Sale          Sale             `json:"sale"`
+	Sentence      string           `json:"sentence"` // where it stands, and what to do
+	SentenceWords wording.Sentence `json:"-"`        // what Sentence is made of
+	Parts         []StoryPart      `json:"parts"`    // what happened, the oldest first
 }
 
 // StoryPart is one thing that happened. One of its members has the rest of it.

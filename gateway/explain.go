@@ -167,18 +167,19 @@ func (e explainer) sale(ctx context.Context, d sale.DeviceID, saleID string) (ad
 	if err != nil {
 		return x, err
 	}
-	x.Sentence, x.Details = sentence, details(tell(&story, false))
+	x.Sentence, x.Details = sentence.String(), details(tell(&story, false))
 	return x, nil
 }
 
 // story gives a sale's story, and the sentence about it.
-func (e explainer) story(ctx context.Context, d sale.DeviceID, saleID string) (string, store.Story, error) {
+func (e explainer) story(ctx context.Context, d sale.DeviceID, saleID string) (wording.Sentence, store.Story, error) {
+	var none wording.Sentence
 	story, err := e.k.db.Story(ctx, d, saleID)
 	if errors.Is(err, sale.ErrNone) {
-		return "", story, unexplained(string(d) + "/" + saleID)
+		return none, story, unexplained(string(d) + "/" + saleID)
 	}
 	if err != nil {
-		return "", story, err
+		return none, story, err
 	}
 	f := saleFacts{Story: story}
 	for i := range e.facts.registers {
@@ -187,7 +188,7 @@ func (e explainer) story(ctx context.Context, d sale.DeviceID, saleID string) (s
 		}
 	}
 	if f.register == nil {
-		return "", story, fmt.Errorf("explain sale %s: its register has no queue", saleID)
+		return none, story, fmt.Errorf("explain sale %s: its register has no queue", saleID)
 	}
 	if h, err := e.k.db.Head(ctx, story.Register); err == nil {
 		f.head, f.known = h, true // otherwise nothing can be sent, and the cause is told

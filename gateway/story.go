@@ -25,7 +25,7 @@ func (k *control) SaleStory(ctx context.Context, d sale.DeviceID, saleID string,
 	if err != nil {
 		return admin.SaleStory{}, err
 	}
-	return admin.SaleStory{Sale: shownSale(&story.Sale), Sentence: sentence, Parts: tell(&story, payloads)}, nil
+	return admin.SaleStory{Sale: shownSale(&story.Sale), Sentence: sentence.String(), SentenceWords: sentence, Parts: tell(&story, payloads)}, nil
 }
 
 // teller puts a story in order.

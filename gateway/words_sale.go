@@ -8,6 +8,7 @@ import (
 	"edgegw/admin"
 	"edgegw/sale"
 	"edgegw/store"
+	"edgegw/wording"
 )
 
 // saleFacts is what the sentence about a sale is made from.
@@ -19,85 +20,86 @@ type saleFacts struct {
 }
 
 // saleSentence says where a sale stands.
-func (s *siteFacts) saleSentence(f *saleFacts) string {
-	who := fmt.Sprintf("Sale %s of %s", f.SaleID, f.Device)
+func (s *siteFacts) saleSentence(f *saleFacts) wording.Sentence {
+	who := wording.Of("Sale %s of %s", f.SaleID, string(f.Device))
 	switch f.State {
 	case sale.Settled:
-		return sentences(append([]string{who + s.confirmed(f)}, s.fiscal(f)))
+		return ended([]wording.Sentence{s.confirmed(who, f), s.fiscal(f)})
 	case sale.Quarantine:
-		return sentences(s.quarantined(who, f))
+		return ended(s.quarantined(who, f))
 	case sale.ByPerson:
-		return sentences([]string{who + s.decided(f)})
+		return ended([]wording.Sentence{s.decided(who, f)})
 	}
 	if !f.Queued {
-		text := who + " is open since " + timeOf(s.now, f.AcceptedAt) + ": its end has not been reported"
+		text := wording.Of("%s is open since %s: its end has not been reported", who, timeOf(s.now, f.AcceptedAt))
 		if n := len(f.Answers); n > 0 {
-			text += fmt.Sprintf(", and OpenFiskal has all that came before (its %s)", f.Answers[n-1].Step)
+			text = wording.Of("%s, and OpenFiskal has all that came before (its %s)", text, wording.Word(f.Answers[n-1].Step.String()))
 		}
-		return sentences([]string{text})
+		return ended([]wording.Sentence{text})
 	}
-	return sentences(s.waiting(who, f))
+	return ended(s.waiting(who, f))
 }
 
 // waiting is a sale of which a call is owed.
-func (s *siteFacts) waiting(who string, f *saleFacts) []string {
+func (s *siteFacts) waiting(who wording.Sentence, f *saleFacts) []wording.Sentence {
 	c := s.cause(f.register, "the register's")
-	text := who + " waits since " + timeOf(s.now, f.AcceptedAt)
-	var then []string
+	text := wording.Of("%s waits since %s", who, timeOf(s.now, f.AcceptedAt))
+	var then []wording.Sentence
 	h := &f.head
 	switch {
 	case !f.known:
 	case h.Device == f.Device && h.SaleID == f.SaleID:
-		text += fmt.Sprintf(": its %s is next", h.Step)
+		text = wording.Of("%s: its %s is next", text, wording.Word(h.Step.String()))
 		if h.Attempts > 0 {
-			text += ", tried " + times(h.Attempts)
+			text = wording.Of("%s, tried %s", text, timesWords(h.Attempts))
 		}
 		if !h.InDoubtSince.IsZero() && c.code != "in_doubt" {
-			then = append(then, fmt.Sprintf("It may have been carried out (in doubt since %s), so it is looked up before it is sent again", timeOf(s.now, h.InDoubtSince)))
+			then = append(then, wording.Of("It may have been carried out (in doubt since %s), so it is looked up before it is sent again", timeOf(s.now, h.InDoubtSince)))
 		}
 		if h.NextAttempt.After(s.now) && c.code != "uplink_down" && c.code != "not_running" {
-			then = append(then, "The next attempt is "+moment(s.now, h.NextAttempt))
+			then = append(then, wording.Of("The next attempt is %s", momentWords(s.now, h.NextAttempt)))
 		}
 	default:
-		text += fmt.Sprintf(" behind sale %s of %s, which stands at the head of the queue", h.SaleID, h.Device)
+		text = wording.Of("%s behind sale %s of %s, which stands at the head of the queue", text, h.SaleID, string(h.Device))
 	}
-	if why := c.why.String(); why != "" {
-		text += "; " + why
+	if !c.why.Empty() {
+		text = wording.Of("%s; %s", text, c.why)
 	}
 	if f.Open {
-		then = append(then, "Its end has not been reported")
+		then = append(then, wording.Of("Its end has not been reported"))
 	}
-	return append(append([]string{text}, then...), c.do.String())
+	return append(append([]wording.Sentence{text}, then...), c.do)
 }
 
-func times(n int) string {
+func times(n int) string { return timesWords(n).String() }
+
+func timesWords(n int) wording.Sentence {
 	if n == 1 {
-		return "once"
+		return wording.Of("once")
 	}
-	return fmt.Sprintf("%d times", n)
+	return wording.Of("%d times", n)
 }
 
-func (s *siteFacts) quarantined(who string, f *saleFacts) []string {
-	text := who + " is in quarantine"
+func (s *siteFacts) quarantined(who wording.Sentence, f *saleFacts) []wording.Sentence {
 	if len(f.Items) == 0 {
-		return []string{text}
+		return []wording.Sentence{wording.Of("%s is in quarantine", who)}
 	}
 	i := &f.Items[0]
-	parts := []string{fmt.Sprintf("%s since %s as item %d: %s", text, timeOf(s.now, i.At), i.No, refusedFor(i))}
+	parts := []wording.Sentence{wording.Of("%s is in quarantine since %s as item %d: %s", who, timeOf(s.now, i.At), i.No, whyHeld(i))}
 	if f.register.Blocker == i.No {
-		parts = append(parts, "The queue of "+f.register.name().String()+" waits for the decision")
+		parts = append(parts, wording.Of("The queue of %s waits for the decision", f.register.name()))
 	}
 	if i.InDoubt {
-		parts = append(parts, "It may have been carried out")
+		parts = append(parts, wording.Of("It may have been carried out"))
 	}
-	return append(parts, decide(i.No).String())
+	return append(parts, decide(i.No))
 }
 
-func (s *siteFacts) decided(f *saleFacts) string {
-	text := " was closed by a person " + moment(s.now, f.ChangedAt)
+func (s *siteFacts) decided(who wording.Sentence, f *saleFacts) wording.Sentence {
+	text := wording.Of("%s was closed by a person %s", who, momentWords(s.now, f.ChangedAt))
 	for i := range f.Items {
 		if d := &f.Items[i]; d.Decision != "" {
-			return fmt.Sprintf("%s: %s (%s), by %s: %s", text, d.Decision, moment(s.now, d.Decided), d.By, d.Reason)
+			return wording.Of("%s: %s (%s), by %s: %s", text, wording.Word(d.Decision), momentWords(s.now, d.Decided), d.By, wording.Quote(d.Reason))
 		}
 	}
 	return text
@@ -105,32 +107,32 @@ func (s *siteFacts) decided(f *saleFacts) string {
 
 // confirmed tells what OpenFiskal has made of the sale, and where its receipt
 // is.
-func (s *siteFacts) confirmed(f *saleFacts) string {
-	text := " was confirmed " + moment(s.now, f.ChangedAt)
+func (s *siteFacts) confirmed(who wording.Sentence, f *saleFacts) wording.Sentence {
+	text := wording.Of("%s was confirmed %s", who, momentWords(s.now, f.ChangedAt))
 	switch {
 	case f.Document != "":
-		text += " as document " + f.Document
+		text = wording.Of("%s as document %s", text, f.Document)
 	case len(f.Answers) > 0 && f.Answers[len(f.Answers)-1].Step == sale.StepCancel:
-		text += " as cancelled"
+		text = wording.Of("%s as cancelled", text)
 	}
 	if len(f.Letters) == 0 {
 		return text
 	}
 	l := f.Letters[len(f.Letters)-1]
 	if l.Delivered.IsZero() {
-		return text + fmt.Sprintf("; its receipt waits for %s since %s", f.Device, timeOf(s.now, l.At))
+		return wording.Of("%s; its receipt waits for %s since %s", text, string(f.Device), timeOf(s.now, l.At))
 	}
-	return text + fmt.Sprintf("; %s has its receipt since %s", f.Device, timeOf(s.now, l.Delivered))
+	return wording.Of("%s; %s has its receipt since %s", text, string(f.Device), timeOf(s.now, l.Delivered))
 }
 
-func (s *siteFacts) fiscal(f *saleFacts) string {
+func (s *siteFacts) fiscal(f *saleFacts) wording.Sentence {
 	switch f.FiscalState {
 	case sale.FiscalPending:
-		return "OpenFiskal has not signed it yet; it is asked for again by itself"
+		return wording.Of("OpenFiskal has not signed it yet; it is asked for again by itself")
 	case "failed":
-		return "OpenFiskal could not sign it; tell its support the request id of the last answer"
+		return wording.Of("OpenFiskal could not sign it; tell its support the request id of the last answer")
 	}
-	return ""
+	return wording.Sentence{}
 }
 
 func tried(t store.TriedInVain, before string) admin.Detail {

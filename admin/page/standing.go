@@ -44,6 +44,9 @@ func (v *visit) saleSentence(story *admin.SaleStory, st *admin.Status) template.
 	if v.lang == english {
 		return escaped(story.Sentence)
 	}
+	if !story.SentenceWords.Empty() {
+		return v.lang.sentence(story.SentenceWords)
+	}
 	s := &story.Sale
 	switch {
 	case s.State == "confirmed" && s.FiscalState == "pending":
