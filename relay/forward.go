@@ -393,8 +393,13 @@ func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call,
 // gateway forget (law 2). then is the attempt of the next call, if it was begun
 // with it.
 func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *queue) (then *sale.Attempt, err error) {
+	request, over := lastly(ctx)
+	defer over()
 	from := time.Now()
-	answer, err := r.fiscal.Do(context.WithoutCancel(ctx), call)
+	answer, err := r.fiscal.Do(request, call)
+	if err != nil && request.Err() != nil {
+		return nil, nil // nothing new is known: it is noted as in doubt, and looked up at the next start
+	}
 	if err == nil {
 		r.timed(time.Since(from))
 		r.reached()
@@ -417,6 +422,29 @@ func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *q
 	}
 	_, err = r.settle(ctx, r.outcome(call, p, q.unresolved, q), q)
 	return nil, err
+}
+
+// endGrace is what a request under way may still take once the relay is told to end:
+// an answer that comes is recorded, and nobody waits for one that does not, because
+// whoever runs the process kills it for that.
+const endGrace = 5 * time.Second
+
+// lastly gives a context that ends so much later than ctx.
+func lastly(ctx context.Context) (context.Context, context.CancelFunc) {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		grace := time.NewTimer(endGrace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel()
+		case <-own.Done():
+		}
+	})
+	return own, func() {
+		stop()
+		cancel()
+	}
 }
 
 // doubtAge is how long the call has been in doubt: by the monotonic clock if
