@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,8 +59,14 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 	if err := os.Mkdir(nest, 0o700); err != nil {
 		return r, fmt.Errorf("make room for the backup: %w", err)
 	}
-	if r.Manifest, err = backup.Extract(file, passphrase, nest); err != nil {
-		return r, errors.Join(backupRefusal(err), os.RemoveAll(nest))
+	in := bufio.NewReader(file)
+	if head, _ := in.Peek(16); store.IsJournal(head) {
+		r.Manifest, err = takeJournal(ctx, in, dir, nest)
+	} else if r.Manifest, err = backup.Extract(in, passphrase, nest); err != nil {
+		err = backupRefusal(err)
+	}
+	if err != nil {
+		return r, errors.Join(err, os.RemoveAll(nest))
 	}
 	if err := known(r.Manifest); err != nil {
 		return r, errors.Join(backupRefusal(err), os.RemoveAll(nest))
@@ -86,6 +93,37 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 		_ = os.Remove(filepath.Join(dir, plan.Aside)) // there was nothing
 	}
 	return r, nil
+}
+
+// takeJournal takes the copy of the database that an update has made: it lies beside
+// the data and is not sealed. The site's authority is the one that is there. When it was
+// made nobody says, so all that OpenFiskal has is read back.
+func takeJournal(ctx context.Context, in io.Reader, dir, nest string) (m backup.Manifest, err error) {
+	journal := filepath.Join(nest, store.FileName)
+	f, err := os.OpenFile(journal, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return m, fmt.Errorf("take the copy of the database: %w", err)
+	}
+	_, err = io.Copy(f, in)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return m, fmt.Errorf("take the copy of the database: %w", err)
+	}
+	holds, err := store.Look(ctx, journal)
+	if err != nil {
+		return m, &admin.Refusal{Code: "invalid", Message: "this is no copy of the database that can be read: " + err.Error(), Remedy: "Nothing was changed. Take another copy, or a backup"}
+	}
+	m.Events, m.Sales, m.Waiting, m.Files = holds.Events, holds.Sales, holds.Waiting, []backup.File{{Name: store.FileName}}
+	for _, name := range siteca.AuthorityFiles {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err = errors.Join(err, writeSynced(filepath.Join(nest, name), text)); err != nil {
+			return m, fmt.Errorf("keep the site's authority: %w", err)
+		}
+		m.Files = append(m.Files, backup.File{Name: name})
+	}
+	return m, config.SyncDir(nest)
 }
 
 // asideName is a folder that is not there yet: a clock that begins anew with each

@@ -71,6 +71,41 @@ func TestABackupOfARestoredBox(t *testing.T) {
 	}
 }
 
+// The copy that an update has made takes the place of what came after it, with the
+// site's authority that is there. What was sent since is read back like behind a backup.
+func TestTheCopyOfBeforeAnUpdate(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	s.cutOffUplink()
+	s.report("pump-01", whole("waits"))
+	path := filepath.Join(t.TempDir(), "copy") // as an update makes it
+	_, err := s.db.Backup(t.Context(), path)
+	must(t, err)
+	file, err := os.ReadFile(path)
+	must(t, err)
+	s.sandbox.SetDown(false)
+	s.report("pump-01", whole("since"))
+	s.confirmed(2)
+	s.off()
+	if _, err := s.restore(file[:4096], true); err == nil || !strings.Contains(err.Error(), "Nothing was changed") {
+		t.Errorf("half a copy was taken: %v", err)
+	}
+	if _, err := s.restore(file, false); err == nil || !strings.Contains(err.Error(), "--set-aside") {
+		t.Errorf("what is there was put away without a word: %v", err)
+	}
+	r, err := s.restore(file, true)
+	if err != nil || r.Sales != 1 || r.Waiting != 1 || r.SetAside == "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	s.on()
+	s.report("pump-01", whole("since"), whole("new")) // by the authority that the device knows
+	s.confirmed(3)
+	if err := s.sandbox.Check([]sandbox.Expect{{Register: "reg_pump-01", ExternalID: "waits", Total: 7622}, {Register: "reg_pump-01", ExternalID: "since", Total: 7622}, {Register: "reg_pump-01", ExternalID: "new", Total: 7622}}); err != nil {
+		t.Error(err)
+	}
+	s.off()
+}
+
 // A device whose clock is years ahead reports again what was sent since the backup.
 func TestADeviceAheadOfItsTimeAfterARestore(t *testing.T) {
 	s := newSite(t, sandbox.Options{ServerIDs: true}).on()

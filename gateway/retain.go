@@ -13,6 +13,8 @@ const (
 	retainEvery = time.Hour
 	// retainPause keeps the steps of a walk apart: sales come first.
 	retainPause = 200 * time.Millisecond
+	// copyKept is how long the database of before an update is kept.
+	copyKept = 30 * 24 * time.Hour
 )
 
 // retain removes confirmed sales that are older than store.retain_confirmed, and gives
@@ -33,6 +35,9 @@ func (g *Gateway) retain(ctx context.Context) error {
 func (g *Gateway) walk(ctx context.Context) error {
 	if s := g.clock.State().Source; s != clock.Kernel && s != clock.OpenFiskal {
 		return nil
+	}
+	if err := store.RemoveCopies(g.config.DataDir, g.clock.Now().Add(-copyKept)); err != nil {
+		return err
 	}
 	before := g.clock.Now().Add(-g.config.Store.RetainConfirmed)
 	var s store.Sweep

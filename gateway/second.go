@@ -116,7 +116,7 @@ func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
 	for {
 		second := k.openSecond()
 		if err = k.rebuild(ctx, second, suspect, mend); err == nil {
-			o := store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now}
+			o := store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: freeBytes}
 			if second != nil {
 				o.Second = second
 			}
@@ -141,7 +141,7 @@ func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
 // openPlain opens the journal of a site without a second one: damage ends the start,
 // with its cause.
 func (k *control) openPlain(ctx context.Context) (err error) {
-	k.db, err = store.Open(ctx, k.config.DataDir, store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now})
+	k.db, err = store.Open(ctx, k.config.DataDir, store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: freeBytes})
 	if err != nil {
 		return err
 	}
@@ -149,16 +149,19 @@ func (k *control) openPlain(ctx context.Context) (err error) {
 	return k.openClock(ctx)
 }
 
+// freeBytes is what can still be written in dir.
+func freeBytes(dir string) (int64, error) {
+	if s := space(dir); s != nil {
+		return s.Free, nil
+	}
+	return 1 << 62, nil // nobody knows
+}
+
 func (k *control) rebuild(ctx context.Context, second store.Second, suspect string, mend bool) error {
 	dir := k.config.DataDir
 	_, err := os.Stat(filepath.Join(dir, siteca.AuthorityFiles[0]))
 	o := store.RebuildOptions{Suspect: suspect, Only: !mend, Expected: err == nil, Log: k.log, Now: k.now, Step: k.options.Step,
-		Free: func(dir string) (int64, error) {
-			if s := space(dir); s != nil {
-				return s.Free, nil
-			}
-			return 1 << 62, nil // nobody knows
-		}}
+		Free: freeBytes}
 	if second != nil {
 		o.Second = second
 	}

@@ -2,14 +2,55 @@ package store
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"time"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// step is one migration. Two numbers in the file's header say where it stands:
+// user_version counts the steps that have run, and application_id is the oldest schema
+// whose edgegw can go on with the file, so that a release can be taken back.
+type step struct {
+	name, text string
+	oldest     int // schema whose edgegw can go on after it
+}
+
+// additive are the steps that an edgegw of an older schema can go on behind, with that
+// schema. It must be right for rows which that one writes meanwhile: a new column has a
+// default that is true for them. A step that is not named here shuts out all older ones.
+var additive = map[int]int{}
+
+// later are steps of a release that is not there yet; for tests.
+var later []step
+
+func steps() ([]step, error) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	var all []step
+	for i, name := range names {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		s := step{name: name, text: string(text), oldest: i + 1}
+		if o, is := additive[i+1]; is {
+			s.oldest = o
+		}
+		all = append(all, s)
+	}
+	return append(all, later...), nil
+}
 
 // migrate runs each numbered file once, in a transaction of its own. A file is
 // never edited after its release.
@@ -17,36 +58,58 @@ func (w *writer) migrate(t *tx) error { return w.migrateTo(t, math.MaxInt) }
 
 // migrateTo goes as far as that version.
 func (w *writer) migrateTo(t *tx, version int) error {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	all, err := steps()
 	if err != nil {
 		return err
 	}
-	slices.Sort(names)
-	v, err := t.value("PRAGMA user_version")
+	at, oldest, err := t.schema()
 	if err != nil {
 		return err
 	}
-	at := int(v.(int64))
-	if at > len(names) {
-		return fmt.Errorf("%w: its schema is %d, this edgegw knows %d", ErrNewer, at, len(names))
+	if at > len(all) {
+		if oldest == 0 || oldest > len(all) {
+			return fmt.Errorf("%w: its schema is %d, this edgegw knows %d, and none before %d can go on with it: install that version again", ErrNewer, at, len(all), max(oldest, at))
+		}
+		w.db.log.Warn("a newer edgegw has had the database; this one goes on with it", "schema", at, "known", len(all))
+		return nil
 	}
-	for i := at; i < min(len(names), version); i++ {
-		text, err := migrations.ReadFile(names[i])
-		if err != nil {
+	end := min(len(all), version)
+	if at > 0 && at < end {
+		if err := w.copyBefore(t, all[at:end]); err != nil {
 			return err
 		}
-		if err := w.bringTo(t, i+1, string(text)); err != nil {
+	}
+	for i := at; i < end; i++ {
+		oldest = max(oldest, all[i].oldest)
+		if err := w.bringTo(t, i+1, oldest, all[i].text); err != nil {
 			w.script(t, "ROLLBACK")
-			return fmt.Errorf("migrate the database with %s: %w", names[i], err)
+			return fmt.Errorf("migrate the database with %s: %w", all[i].name, err)
 		}
 	}
+	if at == end && oldest == 0 && end == len(all) { // of before these two numbers
+		return w.script(t, fmt.Sprintf("PRAGMA application_id = %d", at))
+	}
 	return nil
+}
+
+// schema gives the steps that have run, and the oldest schema whose edgegw can go on; 0
+// where that is not known.
+func (t *tx) schema() (at, oldest int, err error) {
+	v, err := t.value("PRAGMA user_version")
+	if err != nil {
+		return 0, 0, err
+	}
+	o, err := t.value("PRAGMA application_id")
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(v.(int64)), int(o.(int64)), nil
 }
 
 // inGo is what a numbered file needs done that SQL cannot do, in its transaction.
 var inGo = map[int]func(*tx) error{5: chainOld}
 
-func (w *writer) bringTo(t *tx, version int, text string) error {
+func (w *writer) bringTo(t *tx, version, oldest int, text string) error {
 	if err := w.script(t, "BEGIN IMMEDIATE", text); err != nil {
 		return err
 	}
@@ -55,7 +118,7 @@ func (w *writer) bringTo(t *tx, version int, text string) error {
 			return err
 		}
 	}
-	return w.script(t, fmt.Sprintf("PRAGMA user_version = %d", version), "COMMIT")
+	return w.script(t, fmt.Sprintf("PRAGMA user_version = %d", version), fmt.Sprintf("PRAGMA application_id = %d", oldest), "COMMIT")
 }
 
 // script runs statements that are not worth keeping prepared.
@@ -75,9 +138,95 @@ func (w *writer) script(t *tx, texts ...string) error {
 
 // migrationCount is the version of the schema that this edgegw brings.
 func migrationCount() int {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	all, err := steps()
 	if err != nil {
 		return 0
 	}
-	return len(names)
+	return len(all)
+}
+
+// copyName is in the name of what a database was before it was brought to a schema.
+const copyName = FileName + ".before-"
+
+// copyBefore keeps the database as it is, in a file beside it, before the steps run.
+// Where there is no room for that, steps behind which one can go back run all the same:
+// a site that does not start sells nothing.
+func (w *writer) copyBefore(t *tx, run []step) error {
+	at, _, err := t.schema()
+	if err != nil {
+		return err
+	}
+	path := w.db.path
+	mayGoOn := !slices.ContainsFunc(run, func(s step) bool { return s.oldest > at })
+	need, free, err := w.db.copyNeeds()
+	if err != nil {
+		return fmt.Errorf("look for room for a copy of the database: %w", err)
+	}
+	if need > free {
+		if !mayGoOn {
+			return fmt.Errorf("%w: %d bytes are free and %d are needed for a copy of the database before it is brought to a schema from which there is no other way back: make room on the disk of %s and start again; nothing was changed",
+				ErrNoRoom, free, need, filepath.Dir(path))
+		}
+		w.db.log.Warn("the database is brought up to date without a copy: there is no room for one", "free", free, "needed", need)
+		return nil
+	}
+	if err := RemoveCopies(filepath.Dir(path), time.Time{}); err != nil { // an earlier one is older than the way back
+		return err
+	}
+	to := fmt.Sprintf("%s%d", filepath.Join(filepath.Dir(path), copyName), at+1)
+	part := to + ".part"
+	if err := createPrivate(part); err != nil {
+		return err
+	}
+	began := time.Now()
+	if _, err := t.exec("VACUUM INTO ?", part); err != nil {
+		return errors.Join(fmt.Errorf("copy the database before it is brought up to date: %w", err), os.Remove(part))
+	}
+	if err := errors.Join(syncFile(part), os.Rename(part, to), syncFile(filepath.Dir(to))); err != nil {
+		return fmt.Errorf("copy the database before it is brought up to date: %w", err)
+	}
+	w.db.log.Info("the database was copied before it is brought up to date", "copy", to, "schema", at, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// copyNeeds gives what a copy may need and what is free; both 0 where nobody tells.
+func (db *DB) copyNeeds() (need, free int64, err error) {
+	if db.free == nil {
+		return 0, 0, nil
+	}
+	if free, err = db.free(filepath.Dir(db.path)); err != nil {
+		return 0, 0, err
+	}
+	for _, name := range []string{db.path, db.path + "-wal"} {
+		if info, err := os.Stat(name); err == nil {
+			need += info.Size()
+		}
+	}
+	return need + copyMargin, free, nil
+}
+
+// copyMargin is left over: the copy must not be what fills the disk.
+const copyMargin = 16 << 20
+
+// RemoveCopies removes what databases were before they were brought up to date, where
+// that was written before until; all of it where that is zero.
+func RemoveCopies(dir string, until time.Time) error {
+	found, err := filepath.Glob(filepath.Join(dir, copyName+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range found {
+		if info, err := os.Lstat(path); err != nil || !until.IsZero() && !info.ModTime().Before(until) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove an old copy of the database: %w", err)
+		}
+	}
+	return nil
+}
+
+// IsJournal reports whether a file that begins so is a database, and no sealed backup.
+func IsJournal(head []byte) bool {
+	return len(head) >= 16 && string(head[:16]) == "SQLite format 3\x00"
 }

@@ -48,6 +48,8 @@ type Options struct {
 	// Now is what lines of the audit trail are written with where the caller gives
 	// no time; nil: the box's clock.
 	Now func() time.Time
+	// Free gives the bytes that can still be written in a folder; nil: nobody knows.
+	Free func(dir string) (int64, error)
 }
 
 // DB is the journal: one writer and a pool of readers on one file.
@@ -67,6 +69,7 @@ type DB struct {
 	once    sync.Once
 
 	givesBack atomic.Bool // GiveBack is under way
+	free      func(dir string) (int64, error)
 }
 
 // Open opens the journal in dir, made if absent, brings its schema up to date
@@ -85,7 +88,7 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	db := &DB{path: path, log: o.Log, now: o.Now, told: o.Committed, fatal: make(chan struct{})}
+	db := &DB{path: path, log: o.Log, now: o.Now, told: o.Committed, free: o.Free, fatal: make(chan struct{})}
 	wrap := o.Disk
 	if wrap == nil {
 		wrap = func(c driver.Connector) driver.Connector { return c }

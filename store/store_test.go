@@ -417,18 +417,6 @@ func TestFileModesAndKeysNotInClear(t *testing.T) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
-	dir := t.TempDir()
-	db := openIn(t, dir)
-	if err := db.change(t.Context(), func(t *tx) error { _, err := t.exec("PRAGMA user_version = 99"); return err }); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
-	if _, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrNewer) {
-		t.Errorf("opened a newer database: %v", err)
-	}
-}
-
 // The plans behind "flat from 1,000 to 5,000,000": look-ups by index only.
 func TestPlansUseTheirIndexes(t *testing.T) {
 	db := openTest(t)

@@ -14,6 +14,7 @@ import (
 	"edgegw/backup"
 	"edgegw/gateway"
 	"edgegw/secret"
+	"edgegw/store"
 )
 
 // passphraseSource is where the passphrase of a backup comes from: a file, a pipe,
@@ -149,6 +150,10 @@ func (c *reading) Read(b []byte) (int, error) {
 
 // tellBackup says what is inside.
 func (a *app) tellBackup(m backup.Manifest) {
+	if m.MadeAt.IsZero() { // a copy says nothing of itself
+		a.say(fmt.Sprintf("It is the database as it was before an update: %s, of which %s.", count(m.Sales, "sale"), waited(m.Waiting)))
+		return
+	}
 	a.say(fmt.Sprintf("It is of site %s, made %s by %s: %s, of which %s.", m.Site, a.when(m.MadeAt), m.MadeBy, count(m.Sales, "sale"), waited(m.Waiting)))
 	if m.KEK != "inside" {
 		a.say("The key-encryption key is not in it (" + m.KEK + "): without that one, every register key must be entered again.")
@@ -163,7 +168,7 @@ func waited(n int64) string {
 }
 
 type restoreCmd struct {
-	File string `arg:"" help:"Backup that edgegw backup has made."`
+	File string `arg:"" help:"Backup that edgegw backup has made, or the copy of the database that an update has made."`
 	passphraseSource
 	Check    bool `help:"Only read it whole, and say what is in it."`
 	SetAside bool `help:"Where there is data already: move it into a folder beside, and take the backup's place all the same."`
@@ -185,9 +190,17 @@ func (c *restoreCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("open the backup: %w", err)
 	}
-	passphrase, err := c.read(a, false)
-	if err != nil {
-		return err
+	head := make([]byte, 16)
+	_, _ = f.ReadAt(head, 0) // what is shorter is no copy
+	isCopy := store.IsJournal(head)
+	var passphrase secret.Text
+	if !isCopy {
+		if passphrase, err = c.read(a, false); err != nil {
+			return err
+		}
+	}
+	if c.Check && isCopy {
+		return usage("this is a copy of the database that an update has made, and no sealed backup: only edgegw restore without --check looks into it")
 	}
 	if c.Check {
 		m, err := readAgain(a, f, info.Size(), passphrase)
