@@ -69,6 +69,9 @@ type Options struct {
 	// Abort ends the process where the gateway does not end within a bounded time
 	// after it was asked to, or has to: something hangs. nil: nobody does.
 	Abort func(cause error)
+	// UpdateLock is the file that keeps balena's supervisor from an update while it is
+	// there; "": there is no supervisor.
+	UpdateLock string
 }
 
 // Gateway is one site's gateway, open and bound.
@@ -144,6 +147,7 @@ func open(ctx context.Context, c config.Config, o Options, mend bool) (_ *contro
 	if err := k.openData(); err != nil {
 		return nil, err
 	}
+	defer k.holdUpdates()()
 	if err := k.openDatabase(ctx, mend); err != nil {
 		return nil, err
 	}

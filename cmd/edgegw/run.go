@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -46,7 +47,7 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 	return gateway.Serve(a.ctx, conf, func(now config.Config, legacy gateway.Legacy) (g *gateway.Gateway, err error) {
 		err = a.patiently(func() (err error) { // a command may have the data for a moment
 			g, err = gateway.New(a.ctx, now, gateway.Options{Log: log(now), Recent: recent, Version: versionText(), Legacy: legacy, Rehearse: rehearse,
-				Notify: notify, Abort: func(cause error) { abort(log(now), cause) }})
+				Notify: notify, UpdateLock: updateLock(a.env), Abort: func(cause error) { abort(log(now), cause) }})
 			return err
 		})
 		conf.Vault.KEK.Wipe() // what it opens has been derived from it
@@ -56,6 +57,16 @@ func (c *runCmd) serve(a *app, conf config.Config, hardened error) error {
 		}
 		return g, err
 	})
+}
+
+// updateLock is where balena's supervisor looks. Elsewhere its folder is not there.
+func updateLock(env []string) string {
+	for _, e := range env {
+		if path, is := strings.CutPrefix(e, "BALENA_APP_LOCK_PATH="); is && path != "" {
+			return path
+		}
+	}
+	return "/tmp/balena/updates.lock"
 }
 
 // notify tells systemd, where it has asked to be told. Nobody listens, or nobody can
