@@ -213,10 +213,11 @@ func (r *KeyResult) Note(s wording.Sentence) { r.Notice, r.NoticeWords = s.Strin
 
 // Explanation says how something is, in a sentence that ends in what to do.
 type Explanation struct {
-	Subject  string   `json:"subject"` // as it can be asked for again; "" is the site
-	Kind     string   `json:"kind" enum:"site,device,register,sale"`
-	Sentence string   `json:"sentence"`
-	Details  []Detail `json:"details"` // of a sale its story, the oldest first
+	Subject       string           `json:"subject"` // as it can be asked for again; "" is the site
+	Kind          string           `json:"kind" enum:"site,device,register,sale"`
+	Sentence      string           `json:"sentence"`
+	SentenceWords wording.Sentence `json:"-"`       // what Sentence is made of; empty where it has none
+	Details       []Detail         `json:"details"` // of a sale its story, the oldest first
 }
 
 // Detail is one line of an explanation. It holds no key and no payload.

@@ -118,26 +118,24 @@ func (e explainer) ofRegister(r *registerFacts, affected ...string) (details []a
 
 func (e explainer) device(ctx context.Context, d sale.Device) (admin.Explanation, error) {
 	x := admin.Explanation{Subject: string(d.ID), Kind: "device"}
+	says := wording.Of("%s: no sale has been reported yet.", string(d.ID))
 	for i := range e.facts.registers {
 		r := &e.facts.registers[i]
 		if r.Register != d.Register {
 			continue
 		}
-		x.Sentence = e.facts.registerSentence(r.name(), r).String()
+		says = e.facts.registerSentence(r.name(), r)
 		x.Details = e.ofRegister(r, string(d.Register), string(d.ID))
 	}
-	if x.Sentence == "" {
-		x.Sentence = string(d.ID) + ": no sale has been reported yet."
-	}
 	if d.Disabled {
-		x.Sentence = fmt.Sprintf("%s is disabled and cannot connect; to let it in again: edgegw device enable %s. %s", d.ID, d.ID, x.Sentence)
+		says = wording.Join(wording.Of("%s is disabled and cannot connect; to let it in again: edgegw device enable %s.", string(d.ID), string(d.ID)), says)
 	}
 	mail, err := e.k.db.Mail(ctx)
 	if err != nil {
 		return x, err
 	}
-	if n := mail[d.ID]; n > 0 {
-		x.Sentence += fmt.Sprintf(" %s for %s to fetch.", upper(count(n, "receipt waits", "receipts wait")), d.ID)
+	if n := int64(mail[d.ID]); n > 0 {
+		says = wording.Join(says, wording.Of("%s for %s to fetch.", oneOrMore(n, "%d receipt waits", "%d receipts wait"), string(d.ID)))
 	}
 	gaps, err := e.k.db.Gaps(ctx)
 	if err != nil {
@@ -151,8 +149,9 @@ func (e explainer) device(ctx context.Context, d sale.Device) (admin.Explanation
 	}
 	if len(own) > 0 {
 		c := gapCondition(d.ID, own)
-		x.Sentence += " " + sentences([]string{c.Title, c.Remedy})
+		says = wording.Join(says, ended([]wording.Sentence{c.TitleWords, c.RemedyWords}))
 	}
+	x.Sentence, x.SentenceWords = says.String(), says
 	if twins, err := e.k.db.Sales(ctx, store.SaleFilter{SaleID: string(d.ID), Limit: mostChoices}); err == nil {
 		for _, t := range twins {
 			x.Details = append(x.Details, admin.Detail{What: "device", Text: fmt.Sprintf("A sale has the same name: edgegw explain %s/%s", t.Device, t.SaleID)})

@@ -112,7 +112,7 @@ func (s *Site) device(v *visit) error {
 	if err != nil {
 		return err
 	}
-	d.Sentence = v.deviceSentence(d.Device, story.Sentence, &st)
+	d.Sentence = v.deviceSentence(d.Device, &story, &st)
 	if d.Sales, err = s.Backend.Sales(v.r.Context(), admin.SaleFilter{DeviceID: d.Device.DeviceID, Limit: 10}); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package page
 
 import (
 	"html/template"
+	"slices"
 	"strings"
 
 	"edgegw/admin"
@@ -24,9 +25,12 @@ func (l lang) flag(flag string) string {
 	return flag
 }
 
-func (v *visit) deviceSentence(d admin.Device, own string, st *admin.Status) template.HTML {
+func (v *visit) deviceSentence(d admin.Device, own *admin.Explanation, st *admin.Status) template.HTML {
 	if v.lang == english {
-		return escaped(own)
+		return escaped(own.Sentence)
+	}
+	if !own.SentenceWords.Empty() {
+		return withCauses(nil, append([]template.HTML{v.lang.sentence(own.SentenceWords)}, v.causes(besides(st), d.Waiting > 0, string(d.DeviceID))...))
 	}
 	var parts []string
 	if d.Waiting > 0 {
@@ -73,9 +77,22 @@ func escaped(text string) template.HTML { return template.HTML(template.HTMLEsca
 func withCauses(parts []string, causes []template.HTML) template.HTML {
 	all := escaped(strings.Join(parts, " "))
 	for _, c := range causes {
-		all += " " + c
+		if all != "" {
+			all += " "
+		}
+		all += c
 	}
 	return all
+}
+
+// besides is a status with those conditions only of which the sentence of a register
+// does not tell.
+func besides(st *admin.Status) *admin.Status {
+	other := *st
+	other.Conditions = slices.DeleteFunc(slices.Clone(st.Conditions), func(c health.Condition) bool {
+		return c.Code == "uplink_down" || c.Code == "signing_down" || c.Code == "seq_gap" || c.Code == "messages_refused"
+	})
+	return &other
 }
 
 // siteWide are conditions that hold up every register.
