@@ -301,7 +301,7 @@ func (f Facts) sales(r *report) {
 	f.age(r, waits)
 	switch {
 	case f.Quarantined+f.Messages > 0:
-		r.failed("quarantine", wording.Of("%d sales and %d messages wait for a decision", f.Quarantined, f.Messages), decide)
+		r.failed("quarantine", wording.Of("What waits for a decision: sales %d, messages %d", f.Quarantined, f.Messages), decide)
 	default:
 		r.ok("quarantine", "Nothing waits for a decision")
 	}

@@ -78,12 +78,12 @@ var foundInGerman = map[string]string{
 	"OpenFiskal has not confirmed the key of %s":              "OpenFiskal hat den Schlüssel von %s nicht bestätigt",
 	"%d registers, each with a key that OpenFiskal has taken": "Kassen: %d, jede mit einem Schlüssel, den OpenFiskal angenommen hat",
 
-	"%s waits for somebody: %s%s":                  "%s wartet auf jemanden: %s%s",
-	"No queue waits for a person":                  "Keine Warteschlange wartet auf einen Menschen",
-	"%d sales and %d messages wait for a decision": "%d Verkäufe und %d Meldungen warten auf eine Entscheidung",
-	"Nothing waits for a decision":                 "Nichts wartet auf eine Entscheidung",
-	"Nothing waits":                                "Nichts wartet",
-	"The oldest call waits for %v, of %s":          "Die älteste Anfrage wartet seit %v, von %s",
+	"%s waits for somebody: %s%s":                      "%s wartet auf jemanden: %s%s",
+	"No queue waits for a person":                      "Keine Warteschlange wartet auf einen Menschen",
+	"What waits for a decision: sales %d, messages %d": "Was auf eine Entscheidung wartet: Verkäufe %d, Meldungen %d",
+	"Nothing waits for a decision":                     "Nichts wartet auf eine Entscheidung",
+	"Nothing waits":                                    "Nichts wartet",
+	"The oldest call waits for %v, of %s":              "Die älteste Anfrage wartet seit %v, von %s",
 
 	"No gateway runs":                                                 "Es läuft kein Gateway",
 	"There was no acknowledgement: %s":                                "Es kam keine Quittung: %s",

@@ -96,7 +96,7 @@ func besides(st *admin.Status) *admin.Status {
 }
 
 // siteWide are conditions that hold up every register.
-var siteWide = map[string]bool{"uplink_down": true, "signing_down": true, "kek_missing": true, "storage_full": true, "storage_failed": true}
+var siteWide = map[string]bool{"uplink_down": true, "signing_down": true, "kek_missing": true, "storage_low": true, "storage_full": true, "storage_failed": true}
 
 // causes are the conditions that somebody who looks at one of affected should know, and
 // what to do.

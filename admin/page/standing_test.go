@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"edgegw/admin"
 	"edgegw/health"
 	"edgegw/wording"
 )
@@ -48,6 +49,20 @@ func (s *speaker) assigned(dir string, n *ast.AssignStmt) {
 		}
 		if _, of := to.X.(*ast.Ident); of {
 			s.t.Errorf("%s: the %s of a condition that is in no other language: use Saying", s.files.Position(to.Pos()), to.Sel.Name)
+		}
+	}
+}
+
+// What holds up a whole site is told, in German, beside whatever waits.
+func TestWhatHoldsUpTheSiteIsToldInGerman(t *testing.T) {
+	for _, code := range []string{"uplink_down", "signing_down", "kek_missing", "storage_low", "storage_full", "storage_failed"} {
+		st := &admin.Status{Conditions: []health.Condition{{Code: code, Severity: health.Attention}}}
+		v := &visit{lang: german}
+		if parts := v.causes(st, true, "reg_1"); len(parts) != 2 {
+			t.Errorf("%s: %q", code, parts)
+		}
+		if parts := v.causes(st, false, "reg_1"); len(parts) != 0 {
+			t.Errorf("%s is told where nothing waits: %q", code, parts)
 		}
 	}
 }
