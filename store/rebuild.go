@@ -113,6 +113,14 @@ func (r *rebuilder) examine(ctx context.Context) (damage string, err error) {
 		}
 		return "", nil
 	}
+	if r.hasJournal() {
+		if r.Only {
+			return "", nil // the next start takes back what was cut off
+		}
+		if err := r.rollBack(ctx); err != nil {
+			return r.judge(ctx, err)
+		}
+	}
 	from := sql.OpenDB(connector{dsn: "file:" + r.path + "?mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)&_dqs=0"})
 	defer func() { _ = from.Close() }() // it was only read
 	var tables int
@@ -146,6 +154,21 @@ func (r *rebuilder) judge(ctx context.Context, err error) (string, error) {
 func (r *rebuilder) hasLog() bool {
 	info, err := os.Stat(r.path + "-wal")
 	return err == nil && info.Size() > 0
+}
+
+// hasJournal reports whether a transaction of before the write-ahead log was cut off: a
+// site's first moments are written so.
+func (r *rebuilder) hasJournal() bool {
+	info, err := os.Stat(r.path + "-journal")
+	return err == nil && info.Size() > 0
+}
+
+// rollBack has SQLite take it back, which it cannot where it may only read.
+func (r *rebuilder) rollBack(ctx context.Context) error {
+	db := sql.OpenDB(connector{dsn: "file:" + r.path + "?mode=rw&_pragma=busy_timeout(5000)&_dqs=0"})
+	var n int
+	err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&n)
+	return errors.Join(err, db.Close())
 }
 
 func (r *rebuilder) generations() []SecondGeneration {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -356,4 +357,42 @@ func only(all map[string]string) map[string]string {
 	m := maps.Clone(all)
 	maps.DeleteFunc(m, func(key, _ string) bool { return !strings.HasPrefix(key, "event ") })
 	return m
+}
+
+// The power is cut in a site's first moments: the transaction that makes the database is
+// in a rollback journal still, because the write-ahead log comes with the first commit.
+// The next start takes it back and opens.
+func TestACutInTheFirstMomentsOfADatabase(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	if err := createPrivate(path); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := connector{dsn: "file:" + path + "?_pragma=synchronous(FULL)&_pragma=cache_size(1)&_pragma=cache_spill(1)"}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{conn: conn, stmts: map[string]driver.Stmt{}}
+	tx := &tx{w}
+	for _, text := range []string{"CREATE TABLE first (a)", "BEGIN IMMEDIATE", "CREATE TABLE second (a)", "INSERT INTO second SELECT randomblob(100000)", "INSERT INTO first SELECT randomblob(100000)"} {
+		if _, err := tx.exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut := t.TempDir()
+	for _, end := range []string{"", "-journal"} {
+		write(t, filepath.Join(cut, FileName+end), read(t, path+end))
+	}
+	if err := w.release(); err != nil {
+		t.Fatal(err)
+	}
+	if len(read(t, filepath.Join(cut, FileName+"-journal"))) == 0 {
+		t.Fatal("nothing was cut off")
+	}
+	if err := Rebuild(t.Context(), cut, RebuildOptions{Expected: true, Only: true}); err != nil {
+		t.Errorf("whoever only looks is told of %v", err)
+	}
+	if err := Rebuild(t.Context(), cut, RebuildOptions{Expected: true}); err != nil {
+		t.Errorf("no start: %v", err)
+	}
 }
