@@ -111,8 +111,6 @@ func momentWords(now, t time.Time) wording.Sentence {
 	return wording.Of("on %s", text)
 }
 
-func moment(now, t time.Time) string { return momentWords(now, t).String() }
-
 func count(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
