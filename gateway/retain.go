@@ -36,7 +36,7 @@ func (g *Gateway) walk(ctx context.Context) error {
 	if s := g.clock.State().Source; s != clock.Kernel && s != clock.OpenFiskal {
 		return nil
 	}
-	if err := store.RemoveCopies(g.config.DataDir, g.clock.Now().Add(-copyKept)); err != nil {
+	if err := store.RemoveCopies(g.config.DataDir, g.clock.Now(), copyKept); err != nil {
 		return err
 	}
 	before := g.clock.Now().Add(-g.config.Store.RetainConfirmed)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -52,8 +54,10 @@ func steps() ([]step, error) {
 	return append(all, later...), nil
 }
 
-// migrate runs each numbered file once, in a transaction of its own. A file is
-// never edited after its release.
+// migrate runs each numbered file once. Those of one update are one transaction: an
+// update that was cut off, or of which a later file fails, has changed nothing, and the
+// copy of before it is the way back from all of it. A file is never edited after its
+// release.
 func (w *writer) migrate(t *tx) error { return w.migrateTo(t, math.MaxInt) }
 
 // migrateTo goes as far as that version.
@@ -79,11 +83,10 @@ func (w *writer) migrateTo(t *tx, version int) error {
 			return err
 		}
 	}
-	for i := at; i < end; i++ {
-		oldest = max(oldest, all[i].oldest)
-		if err := w.bringTo(t, i+1, oldest, all[i].text); err != nil {
+	if at < end {
+		if err := w.bring(t, at, oldest, all[at:end]); err != nil {
 			w.script(t, "ROLLBACK")
-			return fmt.Errorf("migrate the database with %s: %w", all[i].name, err)
+			return fmt.Errorf("migrate the database: %w", err)
 		}
 	}
 	if at == end && oldest == 0 && end == len(all) { // of before these two numbers
@@ -109,16 +112,23 @@ func (t *tx) schema() (at, oldest int, err error) {
 // inGo is what a numbered file needs done that SQL cannot do, in its transaction.
 var inGo = map[int]func(*tx) error{5: chainOld}
 
-func (w *writer) bringTo(t *tx, version, oldest int, text string) error {
-	if err := w.script(t, "BEGIN IMMEDIATE", text); err != nil {
+// bring runs the steps that follow on a schema.
+func (w *writer) bring(t *tx, at, oldest int, run []step) error {
+	if err := w.script(t, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if do := inGo[version]; do != nil {
-		if err := do(t); err != nil {
-			return err
+	for _, s := range run {
+		at++
+		oldest = max(oldest, s.oldest)
+		err := w.script(t, s.text)
+		if do := inGo[at]; err == nil && do != nil {
+			err = do(t)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	return w.script(t, fmt.Sprintf("PRAGMA user_version = %d", version), fmt.Sprintf("PRAGMA application_id = %d", oldest), "COMMIT")
+	return w.script(t, fmt.Sprintf("PRAGMA user_version = %d", at), fmt.Sprintf("PRAGMA application_id = %d", oldest), "COMMIT")
 }
 
 // script runs statements that are not worth keeping prepared.
@@ -149,43 +159,60 @@ func migrationCount() int {
 const copyName = FileName + ".before-"
 
 // copyBefore keeps the database as it is, in a file beside it, before the steps run.
-// Where there is no room for that, steps behind which one can go back run all the same:
-// a site that does not start sells nothing.
+// Where that is not possible, steps behind which one can go back run all the same: a
+// site that does not start sells nothing.
 func (w *writer) copyBefore(t *tx, run []step) error {
 	at, _, err := t.schema()
 	if err != nil {
 		return err
 	}
-	path := w.db.path
-	mayGoOn := !slices.ContainsFunc(run, func(s step) bool { return s.oldest > at })
+	err = w.copyTo(t, fmt.Sprintf("%s%d", filepath.Join(filepath.Dir(w.db.path), copyName), at+1))
+	if err == nil || slices.ContainsFunc(run, func(s step) bool { return s.oldest > at }) {
+		return err
+	}
+	w.db.log.Warn("the database is brought up to date without a copy", "cause", err)
+	return nil
+}
+
+// copyTo makes the copy, and puts it in the place of an earlier one, which is older than
+// the way back. What an update that was cut off has left takes none of the room.
+func (w *writer) copyTo(t *tx, to string) error {
+	dir := filepath.Dir(to)
+	for _, c := range copies(dir) {
+		if strings.HasSuffix(c.path, partEnd) {
+			if err := os.Remove(c.path); err != nil {
+				return fmt.Errorf("remove what a copy of the database has left: %w", err)
+			}
+		}
+	}
 	need, free, err := w.db.copyNeeds()
 	if err != nil {
 		return fmt.Errorf("look for room for a copy of the database: %w", err)
 	}
+	for _, c := range copies(dir) {
+		free += c.info.Size()
+	}
 	if need > free {
-		if !mayGoOn {
-			return fmt.Errorf("%w: %d bytes are free and %d are needed for a copy of the database before it is brought to a schema from which there is no other way back: make room on the disk of %s and start again; nothing was changed",
-				ErrNoRoom, free, need, filepath.Dir(path))
+		return fmt.Errorf("%w: %d bytes are free and %d are needed for a copy of the database before it is brought to a schema from which there is no other way back: make room on the disk of %s and start again; nothing was changed",
+			ErrNoRoom, free, need, dir)
+	}
+	for _, c := range copies(dir) {
+		if err := os.Remove(c.path); err != nil {
+			return fmt.Errorf("remove an old copy of the database: %w", err)
 		}
-		w.db.log.Warn("the database is brought up to date without a copy: there is no room for one", "free", free, "needed", need)
-		return nil
 	}
-	if err := RemoveCopies(filepath.Dir(path), time.Time{}); err != nil { // an earlier one is older than the way back
-		return err
-	}
-	to := fmt.Sprintf("%s%d", filepath.Join(filepath.Dir(path), copyName), at+1)
-	part := to + ".part"
+	part := to + partEnd
 	if err := createPrivate(part); err != nil {
 		return err
 	}
 	began := time.Now()
 	if _, err := t.exec("VACUUM INTO ?", part); err != nil {
-		return errors.Join(fmt.Errorf("copy the database before it is brought up to date: %w", err), os.Remove(part))
+		return errors.Join(fmt.Errorf("copy the database to %s before it is brought up to date: %w", part, err), os.Remove(part))
 	}
-	if err := errors.Join(syncFile(part), os.Rename(part, to), syncFile(filepath.Dir(to))); err != nil {
-		return fmt.Errorf("copy the database before it is brought up to date: %w", err)
+	if err := errors.Join(os.Chtimes(part, undated, undated), syncFile(part), os.Rename(part, to), syncFile(dir)); err != nil {
+		return fmt.Errorf("copy the database to %s before it is brought up to date: %w", to, err)
 	}
-	w.db.log.Info("the database was copied before it is brought up to date", "copy", to, "schema", at, "took", time.Since(began).Round(time.Millisecond))
+	w.db.log.Info("the database was copied before it is brought up to date", "copy", to, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
@@ -208,19 +235,53 @@ func (db *DB) copyNeeds() (need, free int64, err error) {
 // copyMargin is left over: the copy must not be what fills the disk.
 const copyMargin = 16 << 20
 
-// RemoveCopies removes what databases were before they were brought up to date, where
-// that was written before until; all of it where that is zero.
-func RemoveCopies(dir string, until time.Time) error {
-	found, err := filepath.Glob(filepath.Join(dir, copyName+"*"))
+// undated is the time of a copy until a clock that can be believed has seen it: the
+// clock of a box that has just started may be off by years, and its word would have the
+// copy removed at once, or never.
+var undated = time.Unix(0, 0)
+
+// partEnd is at the end of the name of a copy that is not whole.
+const partEnd = ".part"
+
+type oldCopy struct {
+	path string
+	info fs.FileInfo
+}
+
+// copies are the files that an update has made. What a person has put beside the
+// database under a name of their own is theirs.
+func copies(dir string) (all []oldCopy) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil // what needs the folder says so
 	}
-	for _, path := range found {
-		if info, err := os.Lstat(path); err != nil || !until.IsZero() && !info.ModTime().Before(until) {
+	for _, e := range entries {
+		no, is := strings.CutPrefix(strings.TrimSuffix(e.Name(), partEnd), copyName)
+		if _, err := strconv.ParseUint(no, 10, 31); !is || err != nil {
 			continue
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove an old copy of the database: %w", err)
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			all = append(all, oldCopy{filepath.Join(dir, e.Name()), info})
+		}
+	}
+	return all
+}
+
+// RemoveCopies removes what databases were before they were brought up to date, where
+// that was longer ago than kept. The clock must be one that can be believed; the first
+// time that it sees a copy counts as when that was made.
+func RemoveCopies(dir string, now time.Time, kept time.Duration) error {
+	for _, c := range copies(dir) {
+		made := c.info.ModTime()
+		switch {
+		case made.Equal(undated) || made.After(now):
+			if err := os.Chtimes(c.path, now, now); err != nil {
+				return fmt.Errorf("date a copy of the database: %w", err)
+			}
+		case made.Before(now.Add(-kept)):
+			if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("remove an old copy of the database: %w", err)
+			}
 		}
 	}
 	return nil

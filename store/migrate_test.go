@@ -156,11 +156,15 @@ func TestACopyBeforeEachMigration(t *testing.T) {
 	if found := copies(); len(found) != 1 {
 		t.Errorf("a start without a migration has made %v", found)
 	}
-	if err := RemoveCopies(dir, info.ModTime()); err != nil || len(copies()) != 1 {
-		t.Errorf("it was removed too soon: %v", err)
-	}
-	if err := RemoveCopies(dir, info.ModTime().Add(time.Second)); err != nil || len(copies()) != 0 {
-		t.Errorf("it stays for ever: %v", err)
+	// The clock of the box that made it is not believed: one that is counts from when it sees it.
+	now, kept := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 30*24*time.Hour
+	for _, look := range []struct {
+		at     time.Time
+		copies int
+	}{{now, 1}, {now.Add(kept), 1}, {now.Add(kept + time.Second), 0}} {
+		if err := RemoveCopies(dir, look.at, kept); err != nil || len(copies()) != look.copies {
+			t.Errorf("at %s there is %v, %v", look.at, copies(), err)
+		}
 	}
 }
 
@@ -187,5 +191,92 @@ func TestNoRoomForACopy(t *testing.T) {
 			t.Errorf("left behind: %v", found)
 		}
 		ends()
+	}
+}
+
+// What a copy that was cut off has left, and a copy of an earlier update, take no room
+// from the next one: a site whose disk they fill would not start any more.
+func TestLeftoversTakeNoRoomFromACopy(t *testing.T) {
+	dir, known := t.TempDir(), migrationCount()
+	openIn(t, dir).Close()
+	const disk = copyMargin + 4<<20
+	for _, left := range []string{"3", "8.part"} {
+		if err := os.WriteFile(filepath.Join(dir, copyName+left), make([]byte, 3<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free := func(string) (int64, error) {
+		left := int64(disk)
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil {
+				left -= info.Size()
+			}
+		}
+		return left, err
+	}
+	nextRelease(t, known+1)
+	db, err := Open(t.Context(), dir, Options{Free: free})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, err := os.Stat(filepath.Join(dir, fmt.Sprint(copyName, known+1))); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing that a person has put beside the database is removed for a copy, or keeps the
+// site from starting.
+func TestOnlyItsOwnCopiesAreRemoved(t *testing.T) {
+	dir, known := t.TempDir(), migrationCount()
+	openIn(t, dir).Close()
+	mine := filepath.Join(dir, copyName+"update")
+	folders := []string{filepath.Join(dir, copyName+"4"), filepath.Join(dir, fmt.Sprint(copyName, known+1, ".part"))}
+	for _, f := range folders {
+		if err := os.MkdirAll(filepath.Join(f, "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(mine, []byte("a technician's own"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nextRelease(t, known)
+	db, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if err := RemoveCopies(dir, time.Now().AddDate(1, 0, 0), time.Hour); err != nil {
+		t.Error(err)
+	}
+	for _, path := range append(folders, mine) {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// An update whose second step fails has done nothing: started again and again, it leaves
+// the copy of what the release before can go on with.
+func TestAnUpdateIsWholeOrNot(t *testing.T) {
+	dir, known := t.TempDir(), migrationCount()
+	db := openIn(t, dir)
+	addDevice(t, db, "pump-01", "reg_1")
+	sellTo(t, db, "s1")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ends := nextRelease(t, known+1)
+	later = append(later, step{name: "fails", oldest: known + 2, text: `CREATE TABLE more (no INTEGER) STRICT; INSERT INTO nowhere VALUES (1)`})
+	for range 2 {
+		if db, err := Open(t.Context(), dir, Options{}); err == nil {
+			db.Close()
+			t.Fatal("it has begun with half an update")
+		}
+	}
+	ends()
+	if ids, at, _, _ := journalled(t, dir); at != known || !slices.Equal(ids, []string{"s1"}) {
+		t.Errorf("schema %d, sales %q", at, ids)
 	}
 }
