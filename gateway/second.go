@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"edgegw/health"
 	"edgegw/mirror"
@@ -21,10 +22,65 @@ const mirrorName = "mirror"
 // secondJournal is store's second journal in mirror's files. Its medium may come
 // after the gateway, or go and come back: it is opened with each beginning.
 type secondJournal struct {
-	dir string
-	o   mirror.Options
-	j   *mirror.Journal
-	err error
+	dir    string
+	o      mirror.Options
+	j      *mirror.Journal
+	err    error
+	opened chan openedSecond // an opening that has not come back yet; nil: there is none
+	unlock func() error      // nil: it is not taken
+}
+
+// openedSecond is what became of an opening.
+type openedSecond struct {
+	j      *mirror.Journal
+	unlock func() error
+	err    error
+}
+
+// secondOpens is how long an opening is waited for: a medium that hangs must not keep a
+// site from selling.
+const secondOpens = 3 * time.Second
+
+var (
+	errSecondHangs = errors.New("its medium does not answer")
+	errSecondTaken = errors.New("another gateway has its second journal in this directory: give each a directory of its own (store.mirror_dir)")
+)
+
+// open opens it, or says why it cannot be opened now. One that hangs is looked at again
+// by the next call, and not begun a second time.
+func (s *secondJournal) open() error {
+	if s.opened == nil {
+		opened := make(chan openedSecond, 1)
+		go func() { opened <- openSecondIn(s.dir, s.o) }()
+		s.opened = opened
+	}
+	limit := time.NewTimer(secondOpens)
+	defer limit.Stop()
+	select {
+	case o := <-s.opened:
+		s.opened, s.j, s.unlock, s.err = nil, o.j, o.unlock, o.err
+	case <-limit.C:
+		s.err = errSecondHangs
+	}
+	return s.err
+}
+
+func openSecondIn(dir string, o mirror.Options) (opened openedSecond) {
+	if opened.err = os.MkdirAll(dir, 0o700); opened.err != nil {
+		return opened
+	}
+	opened.unlock, opened.err = lock(filepath.Join(dir, "gateway.lock"))
+	if errors.Is(opened.err, ErrRunning) {
+		opened.err = errSecondTaken
+	}
+	if opened.err != nil {
+		return opened
+	}
+	if opened.j, opened.err = mirror.Open(dir, o); opened.err != nil {
+		opened.err = errors.Join(opened.err, opened.unlock())
+		opened.unlock = nil
+	}
+	return opened
 }
 
 // openSecond opens the second journal; nil where it is off.
@@ -34,7 +90,7 @@ func (k *control) openSecond() store.Second {
 		return nil
 	}
 	s := &secondJournal{dir: k.mirrorDir(), o: mirror.Options{Bytes: c.MirrorBytes, Disk: k.options.Second}}
-	if s.j, s.err = mirror.Open(s.dir, s.o); s.err != nil {
+	if s.open() != nil {
 		k.log.Error("the second journal cannot be opened; it is tried again", "cause", s.err)
 	}
 	return s
@@ -73,8 +129,8 @@ func (s *secondJournal) Continue() error {
 
 func (s *secondJournal) Begin(id string, schema int) error {
 	if s.j == nil {
-		if s.j, s.err = mirror.Open(s.dir, s.o); s.err != nil {
-			return s.err
+		if err := s.open(); err != nil {
+			return err
 		}
 	}
 	return s.j.Begin(id, schema)
@@ -98,9 +154,14 @@ func (s *secondJournal) Half() bool { return s.j != nil && s.j.Half() }
 
 func (s *secondJournal) Close() error {
 	if s.j == nil {
-		return nil
+		return nil // what hangs still is let go by the end of the process
 	}
-	return s.j.Close()
+	err := s.j.Close()
+	if s.unlock != nil {
+		err = errors.Join(err, s.unlock())
+		s.unlock = nil
+	}
+	return err
 }
 
 // openDatabase opens the journal and finds the time in it. Where it is damaged, it is
