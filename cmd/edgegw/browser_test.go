@@ -253,7 +253,7 @@ func TestBrowser(t *testing.T) {
 	c.open("/doctor")
 	c.press(`form[action="/doctor"] button`)
 	c.snap("doctor-found")
-	if said := c.text("main"); !strings.Contains(said, "check failed") && !strings.Contains(said, "checks failed") || !strings.Contains(said, "wait for a decision") {
+	if said := c.text("main"); !strings.Contains(said, "check failed") && !strings.Contains(said, "checks failed") || !strings.Contains(said, "What waits for a decision: sales 1") {
 		t.Errorf("the doctor: %s", said)
 	}
 	c.elsewhere()
