@@ -268,7 +268,7 @@ var inGerman = map[string]string{
 	"%d device": "%d Gerät", "%d devices": "%d Geräte",
 	"Begin the test of the uplink.": "Beginnen Sie den Test der Leitung.",
 	"%d sale queued":                "%d Verkauf in der Warteschlange", "%d sales queued": "%d Verkäufe in der Warteschlange",
-	"done": "erledigt", "Report of the site": "Bericht über den Standort", "Print": "Drucken",
+	"Failed:": "Nicht erfüllt:", "done": "erledigt", "Report of the site": "Bericht über den Standort", "Print": "Drucken",
 	"Site": "Standort", "Made": "Erstellt", "By": "Von", "Version": "Version", "OpenFiskal": "OpenFiskal", "The uplink was taken away": "Die Leitung war weg", "away": "weg seit", "for": "für",
 	"Sales that waited": "Verkäufe, die warteten", "all delivered": "alle zugestellt", "What holds": "Was gilt", "Nothing stands against it.": "Nichts spricht dagegen.",
 
