@@ -26,7 +26,7 @@ import (
 var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health", "edgegw/card", "edgegw/doctor", "edgegw/audit", "edgegw/wording")
 	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup", "edgegw/support", "edgegw/mirror")
-	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest") // stand-ins: true, but not the product
+	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest", "edgegw/bench") // stand-ins: true, but not the product
 	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut")
 )
 
@@ -104,12 +104,16 @@ var rules = []rule{
 		from: set(simulator), to: both(ours, not(leaves)),
 		why: "a device that used the gateway's own code would repeat its mistakes, and would be no reference for firmware authors",
 	}, {
+		name: "the load sees the gateway by its contract and its process only",
+		from: set("edgegw/bench"), to: both(ours, not(either(leaves, set(simulator)))),
+		why: "what is measured is the product as it is shipped, from outside",
+	}, {
 		name: "brokertest knows the vocabulary only",
 		from: set(brokertest), to: both(not(standard), not(leaves)),
 		why: "it speaks MQTT byte by byte to see what mochi really does, so it must not speak it through mochi or a client library",
 	}, {
 		name: "only the command uses the stand-ins outside of tests",
-		from: not(set(command, powercut)), to: helpers,
+		from: not(set(command, powercut, "edgegw/bench")), to: helpers,
 		testsMay: anything,
 		why:      "the demo, the sandbox and the simulator are commands; a gateway that contained them could confuse them with the truth",
 	}, {
@@ -383,6 +387,8 @@ var planted = []struct {
 	{"edgegw/admin", "github.com/santhosh-tekuri/jsonschema/v6", false, "nothing that is shipped knows a judge of schemas or of transcripts"},
 	{"edgegw/store", "github.com/rogpeppe/go-internal/testscript", true, "nothing that is shipped knows a judge of schemas or of transcripts"},
 	{"edgegw/gateway", "github.com/santhosh-tekuri/jsonschema/v6", true, ""},
+	{"edgegw/bench", "edgegw/admin", false, "the load sees the gateway by its contract and its process only"},
+	{"edgegw/bench", "edgegw/simulator", false, ""},
 	{"edgegw/store", "C", false, "no cgo"},
 }
 

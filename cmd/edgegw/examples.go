@@ -11,7 +11,10 @@ import (
 var examples = map[string]string{
 	"doctor":      "edgegw doctor\nedgegw doctor --json",
 	"acknowledge": "edgegw acknowledge",
-	"commission":  "edgegw commission\nedgegw commission --json > station-12.json",
+	"bench": `edgegw bench                 # the disk that data_dir lies on
+edgegw bench /media/stick --pumps 38
+edgegw bench --json > bench.json`,
+	"commission": "edgegw commission\nedgegw commission --json > station-12.json",
 	"backup": `edgegw backup -o /media/stick/station-12.backup
 edgegw backup --passphrase-file /run/secrets/backup   # without anybody, each night`,
 	"restore": `edgegw restore /media/stick/station-12.backup

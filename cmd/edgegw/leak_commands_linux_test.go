@@ -39,6 +39,7 @@ var leakCommands = map[string][][]string{
 	"device show":        {{"device", "show", "pump-01"}, {"device", "show", "kiosk-03", "--json"}, {"device", "show", "pump-99"}},
 	"device remove":      {{"device", "remove", "pump-99"}},
 	"acknowledge":        {{"acknowledge"}},
+	"bench":              {}, // it takes its time, and has a site of its own
 	"commission":         {}, // it waits for somebody to unplug the uplink
 	"device forget-gaps": {{"device", "forget-gaps", "pump-01"}},
 

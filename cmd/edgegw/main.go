@@ -118,6 +118,7 @@ type commands struct {
 	SupportBundle supportBundleCmd `cmd:"" help:"Write a file to send to whoever is to help: all that is known of the site, and no secret."`
 	Sandbox       sandboxCmd       `cmd:"" help:"A stand-in for OpenFiskal alone, for firmware authors."`
 	Simulate      simulateCmd      `cmd:"" help:"Pumps and chargers against any gateway."`
+	Bench         benchCmd         `cmd:"" help:"Measure this box and its disk: acknowledgements, drain rate, bytes, memory, and what they mean for a site."`
 	Healthcheck   healthcheckCmd   `cmd:"" help:"Whether the gateway does its job: a message goes from the MQTT port to the disk and back."`
 	Completion    completionCmd    `cmd:"" help:"Print a script that completes commands, flags and ids, for bash, zsh or fish."`
 	Version       versionCmd       `cmd:"" help:"Print the version."`
