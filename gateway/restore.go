@@ -60,7 +60,9 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 		return r, fmt.Errorf("make room for the backup: %w", err)
 	}
 	in := bufio.NewReader(file)
-	if head, _ := in.Peek(16); store.IsJournal(head) {
+	if head, _ := in.Peek(20); store.IsJournal(head) && store.HasLog(head) {
+		err = errHasLog
+	} else if store.IsJournal(head) {
 		r.Manifest, err = takeJournal(ctx, in, dir, nest)
 	} else if r.Manifest, err = backup.Extract(in, passphrase, nest); err != nil {
 		err = backupRefusal(err)
@@ -95,6 +97,10 @@ func Restore(ctx context.Context, c config.Config, o Options, file io.Reader, pa
 	return r, nil
 }
 
+// errHasLog refuses a database without its log: what was sold last may stand there only.
+var errHasLog = &admin.Refusal{Code: "invalid", Message: "this is the database of a gateway and no copy that an update has made: its newest sales may stand in the file beside it whose name ends in -wal",
+	Remedy: "Nothing was changed. Make a backup of the folder in which both lie, and put that back: edgegw backup --data-dir FOLDER -o FILE"}
+
 // takeJournal takes the copy of the database that an update has made: it lies beside
 // the data and is not sealed. The site's authority is the one that is there. When it was
 // made nobody says, so all that OpenFiskal has is read back.
@@ -111,6 +117,11 @@ func takeJournal(ctx context.Context, in io.Reader, dir, nest string) (m backup.
 	holds, err := store.Look(ctx, journal)
 	if err != nil {
 		return m, &admin.Refusal{Code: "invalid", Message: "this is no copy of the database that can be read: " + err.Error(), Remedy: "Nothing was changed. Take another copy, or a backup"}
+	}
+	if damage, err := store.CheckFile(ctx, journal); err != nil {
+		return m, fmt.Errorf("check the copy of the database: %w", err)
+	} else if damage != "" {
+		return m, &admin.Refusal{Code: "invalid", Message: "this copy of the database is damaged: " + damage, Remedy: "Nothing was changed. Take another copy, or a backup"}
 	}
 	m.Events, m.Sales, m.Waiting, m.Files = holds.Events, holds.Sales, holds.Waiting, []backup.File{{Name: store.FileName}}
 	for _, name := range siteca.AuthorityFiles {

@@ -317,3 +317,53 @@ func TestADecisionThatTheBackupDoesNotKnow(t *testing.T) {
 		}
 	}
 }
+
+// The copy that an update has made is put back, and nothing of it is sent twice. A
+// database without its log is refused, in which the last sales may stand, and so is a
+// copy that is torn.
+func TestTheCopyOfAnUpdateIsPutBack(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	copied := func() []byte {
+		to := filepath.Join(t.TempDir(), store.FileName)
+		_, err := s.db.Backup(t.Context(), to)
+		must(t, err)
+		text, err := os.ReadFile(to)
+		must(t, err)
+		return text
+	}
+	s.add("pump-01")
+	begun := copied()
+	s.off()
+	if _, err := s.restore(begun, true); err != nil {
+		t.Fatal(err)
+	}
+	s.on()
+	s.cutOffUplink()
+	s.report("pump-01", whole("s1"))
+	update := copied()
+	s.off()
+	live, err := os.ReadFile(filepath.Join(s.dir, store.FileName))
+	must(t, err)
+	_, err = s.restore(live, true)
+	refusedWith(t, err, "invalid", "-wal")
+	for at := 4096; at < len(update); at += 5 * 4096 {
+		torn := bytes.Clone(update)
+		clear(torn[at : at+4096])
+		_, err = s.restore(torn, true)
+		refusedWith(t, err, "invalid", "Nothing was changed")
+	}
+	s.sandbox.SetDown(false)
+	s.on()
+	s.report("pump-01", whole("s2"))
+	s.confirmed(2)
+	s.off()
+	r, err := s.restore(update, true)
+	if err != nil || r.Sales != 1 || r.Waiting != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	s.on()
+	s.report("pump-01", whole("s1"), whole("s2"), whole("s3"))
+	s.confirmed(3)
+	s.holds("reg_pump-01", 3)
+	s.off()
+}

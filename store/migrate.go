@@ -291,3 +291,9 @@ func RemoveCopies(dir string, now time.Time, kept time.Duration) error {
 func IsJournal(head []byte) bool {
 	return len(head) >= 16 && string(head[:16]) == "SQLite format 3\x00"
 }
+
+// HasLog reports whether a database that begins so is one that a gateway writes: its
+// newest rows may stand in the log beside it. A copy by SQLite has none.
+func HasLog(head []byte) bool {
+	return len(head) >= 20 && (head[18] == 2 || head[19] == 2) // https://sqlite.org/fileformat2.html#file_format_version_numbers
+}

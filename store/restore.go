@@ -51,12 +51,16 @@ type Extent struct {
 
 // Look counts what a journal holds that nobody has open, and changes nothing.
 func Look(ctx context.Context, path string) (e Extent, err error) {
-	from := sql.OpenDB(connector{dsn: "file:" + path + "?mode=ro&_pragma=query_only(1)&_dqs=0"})
+	from := sql.OpenDB(connector{dsn: fileDSN(path)})
 	e, err = extent(ctx, from)
 	if err = errors.Join(err, from.Close()); err != nil {
 		return e, fmt.Errorf("count the journal: %w", err)
 	}
 	return e, nil
+}
+
+func fileDSN(path string) string {
+	return "file:" + path + "?mode=ro&_pragma=query_only(1)&_dqs=0"
 }
 
 func extent(ctx context.Context, from *sql.DB) (e Extent, err error) {
