@@ -33,7 +33,7 @@ func (g *Gateway) retain(ctx context.Context) error {
 
 // walk goes through the journal once.
 func (g *Gateway) walk(ctx context.Context) error {
-	if s := g.clock.State().Source; s != clock.Kernel && s != clock.OpenFiskal {
+	if s := g.clock.State(); s.Source != clock.Kernel && !s.Hinted {
 		return nil
 	}
 	if err := store.RemoveCopies(g.config.DataDir, g.clock.Now(), copyKept); err != nil {

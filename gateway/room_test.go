@@ -142,6 +142,15 @@ func TestTheReserve(t *testing.T) {
 
 // Confirmed sales go when they are old enough by a clock that somebody vouches for.
 func TestConfirmedSalesAreRemoved(t *testing.T) {
+	t.Run("the kernel", func(t *testing.T) {
+		confirmedSalesAreRemoved(t, func(_ *testSite, synchronised *atomic.Bool) { synchronised.Store(true) })
+	})
+	t.Run("OpenFiskal, which agrees with the box", func(t *testing.T) {
+		confirmedSalesAreRemoved(t, func(s *testSite, _ *atomic.Bool) { s.clock.Hint(time.Now().Add(365 * 24 * time.Hour)) })
+	})
+}
+
+func confirmedSalesAreRemoved(t *testing.T, vouch func(*testSite, *atomic.Bool)) {
 	s := newSite(t, sandbox.Options{})
 	var ahead atomic.Int64
 	synchronised := &atomic.Bool{}
@@ -183,7 +192,7 @@ func TestConfirmedSalesAreRemoved(t *testing.T) {
 	if n := left(); n != 3 {
 		t.Errorf("%d sales are left by a clock that jumped", n)
 	}
-	synchronised.Store(true)
+	vouch(s, synchronised)
 	must(t, s.walk(t.Context()))
 	if n := left(); n != 1 { // the newest stays for its number
 		t.Errorf("%d sales are left after a year", n)
