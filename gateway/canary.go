@@ -24,7 +24,8 @@ import (
 // that name.
 const canaryClient sale.DeviceID = "_canary"
 
-// canaryLimit bounds one canary, commit and all.
+// canaryLimit bounds the canary of somebody who waits for it, commit and all. The one of
+// every day has pulseLimit.
 const canaryLimit = 5 * time.Second
 
 // canary goes the way of a device's message: connect, log in, publish, commit,
@@ -105,7 +106,7 @@ func (g *Gateway) mqttHere() (addr string, secure bool) {
 
 // fly sends a canary that carries body. connect is why the port does not answer as
 // it should, publish why no acknowledgement came, took how long that was.
-func (g *Gateway) fly(ctx context.Context, body string) (addr string, took time.Duration, connect, publish error) {
+func (g *Gateway) fly(ctx context.Context, body string, limit time.Duration) (addr string, took time.Duration, connect, publish error) {
 	c := &g.canary
 	c.one.Lock()
 	defer c.one.Unlock()
@@ -116,7 +117,7 @@ func (g *Gateway) fly(ctx context.Context, body string) (addr string, took time.
 	if addr == "" {
 		return "", 0, errors.New("it is bound to no TCP port"), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, canaryLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conn, err := g.dialOwn(ctx, addr, secure)
 	if err != nil {

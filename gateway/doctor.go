@@ -220,7 +220,7 @@ func (k *control) listenerFacts(ctx context.Context) doctor.Listeners {
 	if k.running == nil {
 		return l
 	}
-	addr, took, connect, publish := k.running.fly(ctx, largeCanary)
+	addr, took, connect, publish := k.running.fly(ctx, largeCanary, canaryLimit)
 	l.Address, l.Took = addr, took
 	if connect != nil {
 		l.ConnectError = connect.Error()

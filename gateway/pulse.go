@@ -19,6 +19,10 @@ const (
 	pulseEvery = 45 * time.Second
 	// pulseFresh is how old the last one may be before /healthz sends another.
 	pulseFresh = 50 * time.Second
+	// pulseLimit bounds one: a disk whose syncs take eight seconds is slow, and the canary
+	// may wait for the one under way and then for its own. Who gave up before would end a
+	// gateway that works, again and again.
+	pulseLimit = 20 * time.Second
 	// pulseAgain keeps canaries apart where they fail and many ask.
 	pulseAgain = 5 * time.Second
 )
@@ -46,7 +50,7 @@ func (g *Gateway) flySmall(ctx context.Context) error {
 	if addr, _ := g.mqttHere(); addr == "" {
 		return errNoPort
 	}
-	_, _, connect, publish := g.fly(ctx, smallCanary)
+	_, _, connect, publish := g.fly(ctx, smallCanary, pulseLimit)
 	if connect != nil {
 		return fmt.Errorf("the MQTT port: %w", connect)
 	}

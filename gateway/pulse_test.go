@@ -303,3 +303,53 @@ func TestOnlyTheServiceTellsItsManager(t *testing.T) {
 		t.Errorf("the manager of the service was told %q, want %q", told, want)
 	}
 }
+
+// heldDisk holds each commit for as long as it is told.
+type heldDisk struct {
+	driver.Connector
+	hold *atomic.Int64 // nanoseconds
+}
+
+func (d heldDisk) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := d.Connector.Connect(ctx)
+	return heldConn{c, d.hold}, err
+}
+
+type heldConn struct {
+	driver.Conn
+	hold *atomic.Int64
+}
+
+func (c heldConn) Prepare(text string) (driver.Stmt, error) {
+	s, err := c.Conn.Prepare(text)
+	if text != "COMMIT" || err != nil {
+		return s, err
+	}
+	return heldCommit{s, c.hold}, nil
+}
+
+type heldCommit struct {
+	driver.Stmt
+	hold *atomic.Int64
+}
+
+func (s heldCommit) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	<-time.After(time.Duration(s.hold.Load()))
+	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+}
+
+// A disk whose syncs take longer than anybody wants to wait is slow, not dead: the
+// watchdog does not end a gateway for it.
+func TestASlowDiskIsNotADeadGateway(t *testing.T) {
+	hold := &atomic.Int64{}
+	s := newSite(t, sandbox.Options{})
+	s.options.Disk = func(c driver.Connector) driver.Connector { return heldDisk{c, hold} }
+	s.on()
+	defer s.off()
+	hold.Store(int64(canaryLimit + time.Second))
+	err := s.pulse.beat(t.Context())
+	hold.Store(0)
+	if missed, why := s.pulse.failures(); err != nil || missed != 0 {
+		t.Errorf("%v; %d missed: %v", err, missed, why)
+	}
+}

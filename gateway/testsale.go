@@ -74,7 +74,7 @@ func (k *control) TestSale(ctx context.Context, id sale.DeviceID, by string) (ad
 		func() { facts.line = k.brokenLine(ctx) },
 		func() {
 			if k.running != nil {
-				facts.address, facts.took, facts.connect, facts.publish = k.running.fly(ctx, largeCanary)
+				facts.address, facts.took, facts.connect, facts.publish = k.running.fly(ctx, largeCanary, canaryLimit)
 			}
 		},
 	)

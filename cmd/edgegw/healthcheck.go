@@ -10,7 +10,8 @@ import (
 	"edgegw/admin"
 )
 
-// healthLimit bounds the question: a canary takes at most five seconds.
+// healthLimit bounds the question. A canary may take longer where the disk is slow, but
+// one is under way already when the last has become too old.
 const healthLimit = 10 * time.Second
 
 type healthcheckCmd struct{}
