@@ -40,7 +40,7 @@ func (g *Gateway) walk(ctx context.Context) error {
 		return err
 	}
 	before := g.clock.Now().Add(-g.config.Store.RetainConfirmed)
-	var s store.Sweep
+	s := store.Sweep{Now: g.clock.Now()}
 	for !s.Done {
 		var err error
 		if s, err = g.db.Sweep(ctx, s, before); err != nil || ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 // Sweep is how far a walk through the journal has come that removes what is kept
 // long enough. The zero value begins at the oldest row.
 type Sweep struct {
+	// Now is by a clock that can be believed. A row of later was written by a clock that
+	// ran ahead: it does not say that what follows is younger. Zero: each row is believed.
+	Now                   time.Time
 	event, answer, letter int64
 	Removed               int64 // sales, on this walk
 	Done                  bool  // all that is old enough was looked at
@@ -36,7 +40,7 @@ const (
 // A device may use the id of a sale that was removed again: it is a new sale.
 func (db *DB) Sweep(ctx context.Context, s Sweep, before time.Time) (Sweep, error) {
 	step := db.sweepAnswers
-	over, err := db.swept(ctx, "event", s.event, before)
+	over, err := db.swept(ctx, "event", s.event, before, s.Now)
 	if err == nil && !over {
 		step = db.sweepSales
 	}
@@ -50,9 +54,13 @@ func (db *DB) Sweep(ctx context.Context, s Sweep, before time.Time) (Sweep, erro
 }
 
 // swept reports whether the rows of a table from no on are all younger.
-func (db *DB) swept(ctx context.Context, table string, no int64, before time.Time) (bool, error) {
+func (db *DB) swept(ctx context.Context, table string, no int64, before, now time.Time) (bool, error) {
+	latest := int64(math.MaxInt64)
+	if !now.IsZero() {
+		latest = millis(now)
+	}
 	var at int64
-	err := db.queryOne(ctx, `SELECT at FROM `+table+` WHERE no >= ? ORDER BY no LIMIT 1`, []any{no}, &at)
+	err := db.queryOne(ctx, `SELECT at FROM `+table+` WHERE no >= ? AND at <= ? ORDER BY no LIMIT 1`, []any{no, latest}, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return true, nil
 	}
@@ -141,7 +149,7 @@ func (db *DB) sweepAnswers(ctx context.Context, s Sweep, before time.Time) (Swee
 		{"answer", `NOT EXISTS (SELECT 1 FROM event WHERE no = answer.event)`, &s.answer},
 		{"mailbox", `NOT EXISTS (SELECT 1 FROM event WHERE no = mailbox.sale)`, &s.letter},
 	} {
-		over, err := db.swept(ctx, of.table, *of.at, before)
+		over, err := db.swept(ctx, of.table, *of.at, before, s.Now)
 		if err != nil {
 			return s, err
 		}

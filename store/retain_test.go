@@ -14,7 +14,7 @@ import (
 // sweepAll walks to the end and gives how many sales went.
 func sweepAll(t testing.TB, db *DB, before time.Time) int64 {
 	t.Helper()
-	var s Sweep
+	s := Sweep{Now: before.Add(24 * time.Hour)}
 	for n := 0; !s.Done; n++ {
 		var err error
 		if s, err = db.Sweep(t.Context(), s, before); err != nil {
@@ -220,5 +220,28 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 	if events, sales := rowsOf(t, db, "event"), rowsOf(t, db, "sale"); events != 1 || sales != 1 {
 		t.Errorf("%d events and %d sales are left", events, sales)
+	}
+}
+
+// What was accepted while the clock ran ahead by decades keeps nothing that came after it
+// for as long: the disk would fill.
+func TestSweepPassesWhatCameFromTheFuture(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-1", "reg_1")
+	ahead := entry("pump-1", "reg_1", sale.Whole, "ahead", "content")
+	ahead.At = t0.AddDate(24, 0, 0)
+	if _, err := appendNow(t, db, ahead); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		confirm(t, db, "reg_1")
+	}
+	for _, id := range []string{"after", "newest"} {
+		sold(t, db, "pump-1", "reg_1", id)
+	}
+	taken(t, db, "pump-1")
+	sweepAll(t, db, t0.Add(time.Hour))
+	if left := saleIDs(t, db); !slices.Equal(left, []string{"newest"}) {
+		t.Errorf("left are %q", left)
 	}
 }
