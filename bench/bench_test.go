@@ -38,6 +38,15 @@ func TestTheVerdict(t *testing.T) {
 	}
 }
 
+// Digits that mean nothing look like card numbers to whoever masks these.
+func TestFiguresAreShort(t *testing.T) {
+	r := Report{Seconds: 1. / 3, Floor: Floor{Times: Times{P50: 2. / 3}}, Drain: []Drain{{OfBound: 1e6 / 7}}}
+	r.Round()
+	if r.Seconds != 0.333 || r.Floor.P50 != 0.667 || r.Drain[0].OfBound != 142857.143 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestTheFloorLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	f, err := MeasureFloor(t.Context(), dir, 20*time.Millisecond)

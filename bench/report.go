@@ -1,6 +1,10 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"reflect"
+)
 
 // Report is what was measured. Rates are per second, times microseconds, sizes bytes.
 // Ratios are of what was measured in the same run: absolute figures belong to one box.
@@ -59,7 +63,7 @@ type Memory struct {
 // Verdict is what it means for a site.
 type Verdict struct {
 	Pumps       int     `json:"pumps"` // that sell once a minute, day and night
-	Share       float64 `json:"share"` // of the sales that can be acknowledged one at a time
+	Share       float64 `json:"share_percent"` // of the sales that can be acknowledged one at a time
 	Free        int64   `json:"free"`  // of the disk, above store.min_free_bytes
 	WaitingSale float64 `json:"bytes_per_waiting_sale"`
 	Days        float64 `json:"days_of_outage"` // that there is room for
@@ -73,7 +77,7 @@ func (r *Report) Judge(pumps int, free int64) {
 	perSecond := float64(pumps) / 60
 	for _, a := range r.Acks {
 		if a.Devices == 1 && a.Window == 1 && a.PerSecond > 0 {
-			v.Share = perSecond / a.PerSecond
+			v.Share = 100 * perSecond / a.PerSecond
 		}
 	}
 	if v.WaitingSale > 0 && perSecond > 0 {
@@ -81,8 +85,8 @@ func (r *Report) Judge(pumps int, free int64) {
 	}
 	v.Sentence = fmt.Sprintf("%s selling once a minute, day and night, ask for %s of the sales that this box can acknowledge one at a time; there is room to queue for %s of outage.",
 		plural(pumps, "pump"), percent(v.Share), days(v.Days))
-	if v.Share > 1 {
-		v.Sentence = fmt.Sprintf("This disk is too slow for %s selling once a minute one at a time: it can acknowledge %.1f sales a second.", plural(pumps, "pump"), perSecond/v.Share)
+	if v.Share > 100 {
+		v.Sentence = fmt.Sprintf("This disk is too slow for %s selling once a minute one at a time: it can acknowledge %.1f sales a second.", plural(pumps, "pump"), 100*perSecond/v.Share)
 	}
 	r.Verdict = v
 }
@@ -95,7 +99,7 @@ func plural(n int, what string) string {
 }
 
 // percent keeps two digits that say something.
-func percent(share float64) string { return fmt.Sprintf("%.2g %%", share*100) }
+func percent(share float64) string { return fmt.Sprintf("%.2g %%", share) }
 
 func days(n float64) string {
 	switch {
@@ -105,4 +109,22 @@ func days(n float64) string {
 		return fmt.Sprintf("%.0f hours", n*24)
 	}
 	return fmt.Sprintf("%.0f minutes", n*24*60)
+}
+
+// Round leaves of each figure what means something: three places behind the point.
+func (r *Report) Round() { round(reflect.ValueOf(r).Elem()) }
+
+func round(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Float64:
+		v.SetFloat(math.Round(v.Float()*1000) / 1000)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			round(v.Field(i))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			round(v.Index(i))
+		}
+	}
 }

@@ -65,6 +65,7 @@ func (c *benchCmd) Run(a *app) (err error) {
 	}
 	r.Seconds = time.Since(began).Seconds()
 	if c.JSON {
+		r.Round()
 		return a.printJSON(r)
 	}
 	a.printBench(r)
