@@ -62,9 +62,9 @@ type Memory struct {
 
 // Verdict is what it means for a site.
 type Verdict struct {
-	Pumps       int     `json:"pumps"` // that sell once a minute, day and night
+	Pumps       int     `json:"pumps"`         // that sell once a minute, day and night
 	Share       float64 `json:"share_percent"` // of the sales that can be acknowledged one at a time
-	Free        int64   `json:"free"`  // of the disk, above store.min_free_bytes
+	Free        int64   `json:"free"`          // of the disk, above store.min_free_bytes
 	WaitingSale float64 `json:"bytes_per_waiting_sale"`
 	Days        float64 `json:"days_of_outage"` // that there is room for
 	Sentence    string  `json:"sentence"`
