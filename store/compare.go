@@ -18,6 +18,7 @@ type image struct {
 	lost   int
 	clean  bool // the database was closed after the last frame, and holds all of them
 	shapes []*shape
+	built  map[string]*shape // how the tables are built that it is put into; nil: as it says itself
 }
 
 type seenRow struct {
@@ -34,9 +35,13 @@ func hashOf(b []byte) uint64 {
 	return h.Sum64()
 }
 
-// readImage reads the whole second journal.
-func readImage(j Second) (*image, error) {
-	m := &image{rows: map[string]*seenRow{}}
+// readImage reads the whole second journal, for tables that are built as it says.
+func readImage(j Second) (*image, error) { return readImageFor(j, nil) }
+
+// readImageFor reads it for tables that may lack columns, of a newer edgegw: what stood
+// in them is left out.
+func readImageFor(j Second, built map[string]*shape) (*image, error) {
+	m := &image{rows: map[string]*seenRow{}, built: built}
 	for _, g := range j.Generations() {
 		m.lost += g.Lost
 	}
@@ -121,8 +126,15 @@ func (m *image) take(payload []byte, shapes map[int]*shape) error {
 			}
 			stored := at[:len(at)-len(r.b)]
 			if op == opDelete {
+				if lacks(m.built[s.name], s) {
+					s, _ = s.without(m.built[s.name], make([]driver.Value, len(s.columns)))
+				}
 				m.see(s, stored, nil)
 			} else {
+				if lacks(m.built[s.name], s) {
+					s, row = s.without(m.built[s.name], row)
+					stored = appendRow(nil, row)
+				}
 				m.see(s, s.keyOf(row), stored)
 			}
 		default:
@@ -133,6 +145,26 @@ func (m *image) take(payload []byte, shapes map[int]*shape) error {
 		return errFrame
 	}
 	return nil
+}
+
+func lacks(into, s *shape) bool {
+	return into != nil && slices.ContainsFunc(s.columns, func(c string) bool { return !slices.Contains(into.columns, c) })
+}
+
+// without leaves out what a table has no column for.
+func (s *shape) without(into *shape, row []driver.Value) (*shape, []driver.Value) {
+	less, kept := &shape{name: s.name, rowid: s.rowid}, []driver.Value(nil)
+	for i, c := range s.columns {
+		if !slices.Contains(into.columns, c) {
+			continue
+		}
+		if slices.Contains(s.key, i) {
+			less.key = append(less.key, len(less.columns))
+		}
+		less.columns, kept = append(less.columns, c), append(kept, row[i])
+	}
+	less.make()
+	return less, kept
 }
 
 func (m *image) see(s *shape, key, row []byte) {

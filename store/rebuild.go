@@ -290,13 +290,16 @@ func checkWhole(ctx context.Context, path string) error {
 func (r *rebuilder) fillIn(ctx context.Context, t *tx, nest, damage string) error {
 	old := filepath.Join(nest, oldName)
 	version, generation, readable := lookOld(ctx, old)
-	second, trusted := r.second(generation, readable)
 	if g := r.generations(); version == 0 && len(g) > 0 {
 		version = g[len(g)-1].Schema
 	} else if version == 0 {
 		version = migrationCount()
 	}
 	if err := t.w.migrateTo(t, version); err != nil {
+		return err
+	}
+	second, trusted, err := r.second(t, generation, readable)
+	if err != nil {
 		return err
 	}
 	if !readable {
@@ -345,20 +348,6 @@ func (r *rebuilder) fillIn(ctx context.Context, t *tx, nest, damage string) erro
 		return err
 	}
 	return t.w.script(t, "COMMIT")
-}
-
-// second gives the second journal's image where it follows the damaged database.
-// One that was turned off before, or is another database's, puts nothing in.
-func (r *rebuilder) second(generation string, readable bool) (m *image, trusted bool) {
-	if !r.secondKnows() || readable && !follows(r.generations(), generation) {
-		return nil, false
-	}
-	m, err := readImage(r.Second)
-	if err != nil {
-		r.Log.Error("the second journal cannot be read", "cause", err)
-		return nil, false
-	}
-	return m, m.lost == 0
 }
 
 // lookOld reads what the copy says of itself, where it can be opened at all.

@@ -396,3 +396,50 @@ func TestACutInTheFirstMomentsOfADatabase(t *testing.T) {
 		t.Errorf("no start: %v", err)
 	}
 }
+
+// The database of a newer edgegw, with which the one before goes on, is damaged: that one
+// makes it again from what it can read and from the second journal, and each sale is there.
+func TestADatabaseOfANewerEdgegwIsMadeAgain(t *testing.T) {
+	for _, harm := range []string{"missing", "garbage header", "corrupted page"} {
+		t.Run(harm, func(t *testing.T) {
+			known := migrationCount()
+			ends := nextRelease(t, known)
+			dir, _ := soundSite(t)
+			before := salesIn(t, dir)
+			ends()
+			for _, h := range harms {
+				if h.name == harm {
+					h.do(t, filepath.Join(dir, FileName))
+				}
+			}
+			if err := rebuild(t, dir, true, nil); err != nil {
+				t.Fatal(err)
+			}
+			if after := salesIn(t, dir); !slices.Equal(after, before) || len(after) == 0 {
+				t.Errorf("sales %q, want %q", after, before)
+			}
+			nextRelease(t, known) // installed again
+			if after := salesIn(t, dir); !slices.Equal(after, before) {
+				t.Errorf("with the newer one %q, want %q", after, before)
+			}
+		})
+	}
+}
+
+// salesIn are the sales, and how each stands.
+func salesIn(t testing.TB, dir string) (all []string) {
+	t.Helper()
+	db, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	list, err := db.Sales(t.Context(), SaleFilter{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		all = append(all, fmt.Sprintf("%+v", s))
+	}
+	return all
+}

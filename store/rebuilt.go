@@ -91,3 +91,24 @@ func (db *DB) AcknowledgeRebuilt(ctx context.Context, at time.Time, by string) (
 	}
 	return n, err
 }
+
+// second gives the second journal's image where it follows the damaged database.
+// One that was turned off before, or is another database's, puts nothing in.
+func (r *rebuilder) second(t *tx, generation string, readable bool) (m *image, trusted bool, err error) {
+	if !r.secondKnows() || readable && !follows(r.generations(), generation) {
+		return nil, false, nil
+	}
+	shapes, err := t.shapes()
+	if err != nil {
+		return nil, false, err
+	}
+	built := map[string]*shape{}
+	for _, s := range shapes {
+		built[s.name] = s
+	}
+	if m, err = readImageFor(r.Second, built); err != nil {
+		r.Log.Error("the second journal cannot be read", "cause", err)
+		return nil, false, nil
+	}
+	return m, m.lost == 0, nil
+}
