@@ -41,7 +41,8 @@ type lastRun struct {
 // clean reports whether there was no run before, or it ended as it should.
 func (l lastRun) clean() bool { return l.Since.IsZero() }
 
-// beginRun finds out how the run before ended, and notes that this one has begun.
+// beginRun finds out how the run before ended, and notes that this one has begun. On a
+// full disk it cannot be noted, and the site starts all the same.
 func (k *control) beginRun() error {
 	path := filepath.Join(k.config.DataDir, runningFile)
 	text, err := os.ReadFile(path)
@@ -65,14 +66,20 @@ func (k *control) beginRun() error {
 		k.log.Warn("the run before did not end cleanly", "began", b.Since, "cause", cmp.Or(b.Cause, "killed, or the power was cut"), "in_a_row", times)
 	}
 	k.times = times
-	return writeWhole(path, lastRun{Since: k.now(), Times: times})
+	if err := writeWhole(path, lastRun{Since: k.now(), Times: times}); err != nil {
+		k.log.Warn("that a run has begun cannot be noted", "cause", err)
+	}
+	return nil
 }
 
 // endRun notes how the run ended: not at all where it was clean.
 func (k *control) endRun(cause error) error {
 	path := filepath.Join(k.config.DataDir, runningFile)
 	if cause == nil {
-		return os.Remove(path)
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	}
 	l := lastRun{Since: k.since, Ended: k.now(), Cause: cause.Error(), Times: k.times}
 	if k.damage.Load() == nil && (store.IsDamage(cause) || errors.Is(cause, errDamaged)) {

@@ -353,3 +353,17 @@ func TestASlowDiskIsNotADeadGateway(t *testing.T) {
 		t.Errorf("%v; %d missed: %v", err, missed, why)
 	}
 }
+
+// A note that cannot be written, as on a full disk, keeps no site from starting, nor from
+// a clean end.
+func TestASiteStartsWithoutItsNote(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	must(t, os.MkdirAll(filepath.Join(s.dir, runningFile+".new"), 0o700)) // in its way
+	s.on()
+	s.add("pump-01")
+	s.sell("pump-01", "s1")
+	s.off()
+	if !strings.Contains(s.logs.String(), "cannot be noted") {
+		t.Error("nothing in the log")
+	}
+}
