@@ -101,6 +101,26 @@ func TestADiskThatIsReallyFull(t *testing.T) {
 	s.off()
 }
 
+// Somebody fills the disk to its last byte while no gateway runs. The space that was set
+// aside is for that, too: the gateway starts, and says that the disk is full.
+func TestAStartOnAFullDisk(t *testing.T) {
+	s := newSite(t, sandbox.Options{})
+	s.ownDisk("64m")
+	s.flags["store.min_free_bytes"] = "1MiB"
+	s.on()
+	s.add("pump-01")
+	await(t, "the reserve", func() bool { _, err := os.Stat(filepath.Join(s.dir, reserveFile)); return err == nil })
+	s.off()
+	if err := os.WriteFile(filepath.Join(s.dir, "ballast"), make([]byte, 64<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk takes everything: %v", err)
+	}
+	s.on()
+	if _, err := os.Stat(filepath.Join(s.dir, reserveFile)); err == nil {
+		t.Error("the space that was set aside is there still")
+	}
+	s.off()
+}
+
 // A card that dies makes its file system read-only: nothing is acknowledged, and what
 // was stays.
 func TestADiskThatTurnsReadOnly(t *testing.T) {

@@ -147,6 +147,9 @@ func open(ctx context.Context, c config.Config, o Options, mend bool) (_ *contro
 	if err := k.openData(); err != nil {
 		return nil, err
 	}
+	if mend {
+		k.makeRoom()
+	}
 	defer k.holdUpdates()()
 	if err := k.openDatabase(ctx, mend); err != nil {
 		return nil, err

@@ -43,6 +43,15 @@ func (r *reserve) tend(free, limit int64) {
 	}
 }
 
+// makeRoom gives the reserve up before the database is opened, where somebody has filled
+// the disk meanwhile: to open it something has to be written.
+func (k *control) makeRoom() {
+	r := openReserve(k.config.DataDir, k.log)
+	if s := space(k.config.DataDir); r.held && s != nil && s.Free < reserveGone {
+		r.giveUp()
+	}
+}
+
 func (r *reserve) giveUp() {
 	if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.log.Error("the space that was set aside cannot be given up", "cause", err)
