@@ -339,28 +339,6 @@ func (r *Relay) nextAttempt(c sale.Call) sale.Attempt {
 	return sale.Attempt{Call: c, At: now, Next: now.Add(sale.SettleDelay), MayWait: r.patience()}
 }
 
-// Where several queues send, the commit of an attempt's begin or end may wait for those
-// of others, which change the same pages of the disk: by a small part of what a request
-// takes, so that the queue is not slower for it.
-const (
-	severalQueues = 4
-	patiencePart  = 64
-	mostPatience  = 5 * time.Millisecond
-)
-
-func (r *Relay) patience() time.Duration {
-	if r.busy.Load() < severalQueues {
-		return 0
-	}
-	return min(mostPatience, time.Duration(r.took.Load())/patiencePart)
-}
-
-// timed takes into account how long a request took that was answered.
-func (r *Relay) timed(took time.Duration) {
-	before := r.took.Load()
-	r.took.Store(before + (took.Nanoseconds()-before)/8) // whoever comes in between is forgotten: it is an estimate
-}
-
 // begun takes over what the journal has noted of the attempt.
 func (q *queue) begun(call *sale.Call, at time.Time) {
 	q.unresolved = !call.InDoubtSince.IsZero()
@@ -422,29 +400,6 @@ func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *q
 	}
 	_, err = r.settle(ctx, r.outcome(call, p, q.unresolved, q), q)
 	return nil, err
-}
-
-// endGrace is what a request under way may still take once the relay is told to end:
-// an answer that comes is recorded, and nobody waits for one that does not, because
-// whoever runs the process kills it for that.
-const endGrace = 5 * time.Second
-
-// lastly gives a context that ends so much later than ctx.
-func lastly(ctx context.Context) (context.Context, context.CancelFunc) {
-	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		grace := time.NewTimer(endGrace)
-		defer grace.Stop()
-		select {
-		case <-grace.C:
-			cancel()
-		case <-own.Done():
-		}
-	})
-	return own, func() {
-		stop()
-		cancel()
-	}
 }
 
 // doubtAge is how long the call has been in doubt: by the monotonic clock if
