@@ -32,7 +32,7 @@ func openReserve(dir string, log *slog.Logger) *reserve {
 // plenty.
 func (r *reserve) tend(free, limit int64) {
 	switch {
-	case r.held && free < reserveGone:
+	case r.needed(free):
 		r.giveUp()
 	case !r.held && free >= limit+2*reserveBytes:
 		if err := r.take(); err != nil {
@@ -47,10 +47,13 @@ func (r *reserve) tend(free, limit int64) {
 // the disk meanwhile: to open it something has to be written.
 func (k *control) makeRoom() {
 	r := openReserve(k.config.DataDir, k.log)
-	if s := space(k.config.DataDir); r.held && s != nil && s.Free < reserveGone {
+	if s := space(k.config.DataDir); s != nil && r.needed(s.Free) {
 		r.giveUp()
 	}
 }
+
+// needed reports whether it is there, and nearly nothing else.
+func (r *reserve) needed(free int64) bool { return r.held && free < reserveGone }
 
 func (r *reserve) giveUp() {
 	if err := os.Remove(r.path); err != nil && !errors.Is(err, fs.ErrNotExist) {

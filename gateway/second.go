@@ -177,7 +177,7 @@ func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
 	for {
 		second := k.openSecond()
 		if err = k.rebuild(ctx, second, suspect, mend); err == nil {
-			o := store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: freeBytes}
+			o := store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: FreeBytes}
 			if second != nil {
 				o.Second = second
 			}
@@ -202,7 +202,7 @@ func (k *control) openDatabase(ctx context.Context, mend bool) (err error) {
 // openPlain opens the journal of a site without a second one: damage ends the start,
 // with its cause.
 func (k *control) openPlain(ctx context.Context) (err error) {
-	k.db, err = store.Open(ctx, k.config.DataDir, store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: freeBytes})
+	k.db, err = store.Open(ctx, k.config.DataDir, store.Options{Disk: k.options.Disk, Log: k.log, Committed: k.meters.committed, Now: k.now, Free: FreeBytes})
 	if err != nil {
 		return err
 	}
@@ -210,8 +210,8 @@ func (k *control) openPlain(ctx context.Context) (err error) {
 	return k.openClock(ctx)
 }
 
-// freeBytes is what can still be written in dir.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes is what can still be written in dir; without an end where nobody knows.
+func FreeBytes(dir string) (int64, error) {
 	if s := space(dir); s != nil {
 		return s.Free, nil
 	}
@@ -222,7 +222,7 @@ func (k *control) rebuild(ctx context.Context, second store.Second, suspect stri
 	dir := k.config.DataDir
 	_, err := os.Stat(filepath.Join(dir, siteca.AuthorityFiles[0]))
 	o := store.RebuildOptions{Suspect: suspect, Only: !mend, Expected: err == nil, Log: k.log, Now: k.now, Step: k.options.Step,
-		Free: freeBytes}
+		Free: FreeBytes}
 	if second != nil {
 		o.Second = second
 	}

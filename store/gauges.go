@@ -31,6 +31,17 @@ func (db *DB) Sizes() (database, log int64, err error) {
 	return database, log, err
 }
 
+// takes gives what the files of a database take; one that cannot be asked counts for
+// nothing.
+func takes(path string) (bytes int64) {
+	for _, name := range []string{path, path + "-wal"} {
+		if n, err := size(name); err == nil {
+			bytes += n
+		}
+	}
+	return bytes
+}
+
 // size never opens the file: closing a second descriptor of it would take
 // SQLite's locks away.
 func size(path string) (int64, error) {

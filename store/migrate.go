@@ -224,12 +224,7 @@ func (db *DB) copyNeeds() (need, free int64, err error) {
 	if free, err = db.free(filepath.Dir(db.path)); err != nil {
 		return 0, 0, err
 	}
-	for _, name := range []string{db.path, db.path + "-wal"} {
-		if info, err := os.Stat(name); err == nil {
-			need += info.Size()
-		}
-	}
-	return need + copyMargin, free, nil
+	return takes(db.path) + copyMargin, free, nil
 }
 
 // copyMargin is left over: the copy must not be what fills the disk.

@@ -214,12 +214,7 @@ func (r *rebuilder) room() error {
 	if err != nil {
 		return err
 	}
-	need := int64(rebuildRoom)
-	for _, name := range []string{r.path, r.path + "-wal"} {
-		if info, err := os.Stat(name); err == nil {
-			need += 2 * info.Size()
-		}
-	}
+	need := rebuildRoom + 2*takes(r.path)
 	if free < need {
 		return fmt.Errorf("%w: %d bytes are free and %d are needed: make room on the disk of %s and start again; nothing was changed", ErrNoRoom, free, need, r.dir)
 	}

@@ -13,6 +13,7 @@ import (
 	"edgegw/admin"
 	"edgegw/bench"
 	"edgegw/config"
+	"edgegw/gateway"
 )
 
 type benchCmd struct {
@@ -93,7 +94,7 @@ func (c *benchCmd) folder(a *app) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a folder for the measuring: %w", err)
 	}
-	if free, err := freeSpace(dir); err == nil && free < leastRoom {
+	if free, err := gateway.FreeBytes(dir); err == nil && free < leastRoom {
 		return "", errors.Join(fmt.Errorf("%s has only %d MiB free, and bench needs %d: make room, or name a folder on another disk", parent, free>>20, leastRoom>>20), os.Remove(dir))
 	}
 	return dir, nil

@@ -19,6 +19,7 @@ import (
 	"edgegw/admin"
 	"edgegw/bench"
 	"edgegw/fiscal/sandbox"
+	"edgegw/gateway"
 	"edgegw/sale"
 	"edgegw/secret"
 	"edgegw/simulator"
@@ -304,7 +305,7 @@ func (b *benchRun) acknowledge(ctx context.Context) error {
 		return dial.DialContext(ctx, "tcp", strings.TrimPrefix(b.url, "mqtts://"))
 	}}
 	b.most = mostPerCell
-	if free, err := freeSpace(b.dir); err == nil {
+	if free, err := gateway.FreeBytes(b.dir); err == nil {
 		b.most = min(b.most, free/8/int64(len(ackDevices)*len(ackWindows))/(4<<10)) // an eighth of the room, 4 KiB a sale
 	}
 	size, sold := b.size(), 0
