@@ -78,7 +78,7 @@ func (l *Load) login(ctx context.Context, who Login) (*loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", who.ID, err)
 	}
-	d := &loader{conn: conn, r: bufio.NewReaderSize(conn, 4<<10), id: who.ID,
+	d := &loader{conn: conn, r: bufio.NewReaderSize(conn, 4<<10), id: who.ID, topic: "edgegw/v1/" + string(who.ID) + "/sale",
 		bulk: simulator.NewBulk(simulator.Source(uint64(time.Now().UnixNano()), string(who.ID)), "EUR")}
 	for i := range mostInFlight {
 		d.free = append(d.free, uint16(i+1))
@@ -118,21 +118,67 @@ func appendLength(out []byte, n int) []byte {
 // lasted as long or most sales are acknowledged, and gives the times from PUBLISH to
 // PUBACK. Whatever is in flight at the end is waited for, and counts.
 func (l *Load) Run(ctx context.Context, n, window int, lasts time.Duration, most int64) (Times, error) {
+	var left atomic.Int64
+	left.Store(most)
+	return l.together(ctx, n, window, func(ctx context.Context, _ int, d *loader, began time.Time) error {
+		return d.run(ctx, window, began.Add(lasts), &left)
+	})
+}
+
+// Each lets every device publish so many sales, with window of them in flight, however
+// long it takes.
+func (l *Load) Each(ctx context.Context, window, sales int) (Times, error) {
+	return l.together(ctx, len(l.all), window, func(ctx context.Context, _ int, d *loader, began time.Time) error {
+		var left atomic.Int64
+		left.Store(int64(sales))
+		return d.run(ctx, window, began.Add(longest), &left)
+	})
+}
+
+// longest is how long a load lasts that ends by its number.
+const longest = 24 * time.Hour
+
+// Pace lets every device publish a sale at a time, as often as that, and gives the times
+// from PUBLISH to PUBACK. The devices do not all begin at once.
+func (l *Load) Pace(ctx context.Context, every, lasts time.Duration) (Times, error) {
+	return l.together(ctx, len(l.all), 1, func(ctx context.Context, i int, d *loader, began time.Time) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(every * time.Duration(i) / time.Duration(len(l.all))):
+		}
+		tick, end := time.NewTicker(every), began.Add(lasts)
+		defer tick.Stop()
+		for time.Now().Before(end) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			}
+			var one atomic.Int64
+			one.Store(1)
+			if err := d.run(ctx, 1, end.Add(every), &one); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// together has the first n devices do something side by side, and sums up what they have
+// taken. Where one fails the others end.
+func (l *Load) together(ctx context.Context, n, window int, do func(ctx context.Context, i int, d *loader, began time.Time) error) (Times, error) {
 	if n > len(l.all) || window > mostInFlight {
 		return Times{}, fmt.Errorf("there are %d devices with a window of at most %d", len(l.all), mostInFlight)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var (
-		wg   sync.WaitGroup
-		left atomic.Int64
-		errs = make([]error, n)
-	)
-	left.Store(most)
+	var wg sync.WaitGroup
+	errs := make([]error, n)
 	began := time.Now()
 	for i, d := range l.all[:n] {
 		wg.Go(func() {
-			if errs[i] = d.run(ctx, window, began.Add(lasts), &left); errs[i] != nil {
+			if errs[i] = do(ctx, i, d, began); errs[i] != nil {
 				cancel()
 			}
 		})
@@ -155,8 +201,10 @@ type loader struct {
 	id   sale.DeviceID
 	free []uint16 // packet identifiers
 	at   [mostInFlight + 1]time.Time
-	out  []byte
 	took []time.Duration
+
+	topic        string
+	payload, out []byte // used again: where the load is in the process that is measured, it counts as little as it can
 }
 
 func (d *loader) run(ctx context.Context, window int, until time.Time, left *atomic.Int64) error {
@@ -189,11 +237,10 @@ func (d *loader) publish() {
 	id := d.free[len(d.free)-1]
 	d.free = d.free[:len(d.free)-1]
 	now := time.Now()
-	payload, _ := d.bulk.Append(nil, now)
-	topic := "edgegw/v1/" + string(d.id) + "/sale"
-	d.out = appendLength(append(d.out, 0x32), 2+len(topic)+2+len(payload))
-	d.out = append(binary.BigEndian.AppendUint16(d.out, uint16(len(topic))), topic...)
-	d.out = append(binary.BigEndian.AppendUint16(d.out, id), payload...)
+	d.payload, _ = d.bulk.Append(d.payload[:0], now)
+	d.out = appendLength(append(d.out, 0x32), 2+len(d.topic)+2+len(d.payload))
+	d.out = append(binary.BigEndian.AppendUint16(d.out, uint16(len(d.topic))), d.topic...)
+	d.out = append(binary.BigEndian.AppendUint16(d.out, id), d.payload...)
 	d.at[id] = now
 }
 

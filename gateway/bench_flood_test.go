@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,28 +29,26 @@ import (
 // half of each TLS hand-shake is not paid by the gateway's processor.
 func BenchmarkFlood(b *testing.B) {
 	const pumps = 24
-	s, _ := benchSite(b, pumps)
+	s := benchSite(b, pumps)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(s.authority.CAPEM())
-	l := newLoad(b, pumps, 1, func(id sale.DeviceID) net.Conn {
-		conn, err := tls.Dial("tcp", s.tlsAddr.String(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	d := tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: "localhost"}}
+	l := newLoad(b, pumps, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", s.tlsAddr.String()) },
+		func(id sale.DeviceID) string { return s.secrets[id] })
+	paced := func(lasts time.Duration) float64 {
+		t, err := l.Pace(context.Background(), 100*time.Millisecond, lasts)
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := brokertest.Connect(conn, brokertest.Login{Version: 4, ClientID: string(id), Secret: s.secrets[id], Keepalive: 120})
-		if err != nil || c.Ack.Code != 0 {
-			b.Fatalf("connect %s: %v, code %d", id, err, c.Ack.Code)
-		}
-		_ = conn.SetDeadline(time.Time{})
-		return conn
-	})
-	l.paced(b, 2*time.Second)
+		return t.P99
+	}
+	paced(2 * time.Second)
 	var quiet, flooded, ratios []float64
 	for b.Loop() {
-		q := percentile(l.paced(b, 10*time.Second), 99)
+		q := paced(10 * time.Second)
 		end := newFlood(b, s)
-		l.paced(b, 2*time.Second) // until all are there
-		p := percentile(l.paced(b, 10*time.Second), 99)
+		paced(2 * time.Second) // until all are there
+		p := paced(10 * time.Second)
 		said := end()
 		quiet, flooded, ratios = append(quiet, q), append(flooded, p), append(ratios, p/q)
 		b.Logf("p99 %.0f µs quiet, %.0f µs in the flood; in 12 s %s", q, p, said)
@@ -59,39 +57,6 @@ func BenchmarkFlood(b *testing.B) {
 	b.ReportMetric(median(flooded), "µs/p99-flood")
 	b.ReportMetric(median(ratios), "of-quiet")
 	b.ReportMetric(0, "ns/op")
-}
-
-// paced sells ten times a second on each device and gives the times to PUBACK.
-func (l *load) paced(b *testing.B, span time.Duration) (all []time.Duration) {
-	var wg sync.WaitGroup
-	for i, d := range l.devices {
-		wg.Go(func() {
-			tick := time.NewTicker(100 * time.Millisecond)
-			defer tick.Stop()
-			<-time.After(time.Duration(i) * 4 * time.Millisecond)
-			for end := time.Now().Add(span); time.Now().Before(end); {
-				<-tick.C
-				if err := d.run(1, true); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for _, d := range l.devices {
-		all = append(all, d.wait...)
-		d.wait = nil
-	}
-	return all
-}
-
-func percentile(all []time.Duration, p int) float64 {
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return float64(all[len(all)*p/100]) / float64(time.Microsecond)
 }
 
 // asFlood makes the test binary be the attackers: the address to attack, and the

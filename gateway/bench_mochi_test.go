@@ -15,15 +15,16 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"edgegw/bench"
 	"edgegw/broker/brokertest"
 	"edgegw/sale"
 )
 
-// mochiSite is mochi as it stands on the raw log, with the acknowledgement
+// mochiLoad is n devices of mochi as it stands on the raw log, with the acknowledgement
 // deferred until the fdatasync: the yardstick of PERFORMANCE.md, whose broker
 // was mochi's own. Ours answers several packets in one write and asks more of
 // the disk for the same load.
-func mochiSite(b *testing.B) func(sale.DeviceID) net.Conn {
+func mochiLoad(b *testing.B, n int) *bench.Load {
 	log, err := brokertest.RawLog(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
@@ -44,7 +45,7 @@ func mochiSite(b *testing.B) func(sale.DeviceID) net.Conn {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { server.Close(); log.Close() })
-	return func(id sale.DeviceID) net.Conn { return login(b, l.Addr().String(), id, "any") }
+	return newLoad(b, n, dialPlain(l.Addr().String()), func(sale.DeviceID) string { return "any" })
 }
 
 type mochiHook struct {

@@ -3,11 +3,8 @@
 package gateway
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,6 +17,7 @@ import (
 	"time"
 
 	"edgegw/admin"
+	"edgegw/bench"
 	"edgegw/broker"
 	"edgegw/broker/brokertest"
 	"edgegw/fiscal"
@@ -34,145 +32,63 @@ import (
 // absolute figures belong to one machine. -benchtime Nx gives the number of
 // rounds; docs/benchmarks.md tells how to read them.
 
-// load is devices that publish whole sales of 1 KiB with a window in flight.
-type load struct {
-	devices []*loader
-}
-
-type loader struct {
-	conn net.Conn
-	r    *bufio.Reader
-	bulk *simulator.Bulk
-	id   sale.DeviceID
-	free []uint16
-	wait []time.Duration
-}
-
-func newLoad(b *testing.B, n, window int, connect func(id sale.DeviceID) net.Conn) *load {
-	l := &load{}
-	for i := range n {
-		id := sale.DeviceID(fmt.Sprintf("pump-%03d", i))
-		d := &loader{conn: connect(id), id: id, bulk: simulator.NewBulk(simulator.Source(uint64(time.Now().UnixNano()), string(id)), "EUR")}
-		d.r = bufio.NewReaderSize(d.conn, 16<<10)
-		for w := range window {
-			d.free = append(d.free, uint16(w+1))
-		}
-		l.devices = append(l.devices, d)
+// newLoad is n devices, pump-000 and so on, that are logged in where dial leads.
+func newLoad(b *testing.B, n int, dial dialer, secret func(sale.DeviceID) string) *bench.Load {
+	l := &bench.Load{Dial: dial}
+	b.Cleanup(l.Close)
+	logins := make([]bench.Login, n)
+	for i := range logins {
+		id := pumpName(i)
+		logins[i] = bench.Login{ID: id, Secret: secret(id)}
 	}
-	b.Cleanup(func() {
-		for _, d := range l.devices {
-			d.conn.Close()
-		}
-	})
+	if err := l.Connect(context.Background(), logins); err != nil {
+		b.Fatal(err)
+	}
 	return l
 }
 
-// run publishes each sales on every device and waits for their PUBACKs. It
-// gives the rate, and the latencies if asked.
-func (l *load) run(b *testing.B, each int, latencies bool) (perSecond float64, all []time.Duration) {
-	var wg sync.WaitGroup
-	began := time.Now()
-	for _, d := range l.devices {
-		wg.Go(func() {
-			if err := d.run(each, latencies); err != nil {
-				b.Error(err)
-			}
-		})
+type dialer func(context.Context) (net.Conn, error)
+
+func dialPlain(addr string) dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr)
 	}
-	wg.Wait()
-	perSecond = float64(each*len(l.devices)) / time.Since(began).Seconds()
-	for _, d := range l.devices {
-		all = append(all, d.wait...)
-		d.wait = nil
-	}
-	return perSecond, all
 }
 
-func (d *loader) run(n int, latencies bool) error {
-	window := len(d.free)
-	sent, acked := 0, 0
-	var at [256]time.Time
-	var out []byte
-	for acked < n {
-		out = out[:0]
-		for sent < n && len(d.free) > 0 {
-			id := d.free[len(d.free)-1]
-			d.free = d.free[:len(d.free)-1]
-			out = d.appendPublish(out, id)
-			at[id] = time.Now()
-			sent++
-		}
-		if len(out) > 0 {
-			if _, err := d.conn.Write(out); err != nil {
-				return err
-			}
-		}
-		for first := true; first || d.r.Buffered() >= 4 && len(d.free) < window; first = false {
-			id, err := readPuback(d.r)
-			if err != nil {
-				return err
-			}
-			if latencies {
-				d.wait = append(d.wait, time.Since(at[id]))
-			}
-			d.free = append(d.free, id)
-			acked++
-			if acked == n {
-				break
-			}
-		}
-	}
-	return nil
-}
+func pumpName(i int) sale.DeviceID { return sale.DeviceID(fmt.Sprintf("pump-%03d", i)) }
 
-func (d *loader) appendPublish(out []byte, id uint16) []byte {
-	payload, _ := d.bulk.Append(nil, time.Now())
-	topic := "edgegw/v1/" + string(d.id) + "/sale"
-	rest := 2 + len(topic) + 2 + len(payload)
-	out = append(out, 0x32) // PUBLISH, QoS 1
-	for n := rest; ; {
-		c := byte(n & 0x7f)
-		if n >>= 7; n > 0 {
-			out = append(out, c|0x80)
-			continue
-		}
-		out = append(out, c)
-		break
+// sell publishes so many sales on each device.
+func sell(b *testing.B, l *bench.Load, window, each int) bench.Times {
+	t, err := l.Each(context.Background(), window, each)
+	if err != nil {
+		b.Fatal(err)
 	}
-	out = binary.BigEndian.AppendUint16(out, uint16(len(topic)))
-	out = append(out, topic...)
-	out = binary.BigEndian.AppendUint16(out, id)
-	return append(out, payload...)
-}
-
-// readPuback reads an MQTT 3.1.1 PUBACK.
-func readPuback(r *bufio.Reader) (uint16, error) {
-	var p [4]byte
-	if _, err := io.ReadFull(r, p[:]); err != nil {
-		return 0, err
-	}
-	if p[0] != 0x40 || p[1] != 2 {
-		return 0, fmt.Errorf("% x is no PUBACK", p)
-	}
-	return binary.BigEndian.Uint16(p[2:]), nil
+	return t
 }
 
 // benchSite is the whole product with n devices, its uplink cut.
-func benchSite(b *testing.B, n int) (*testSite, func(sale.DeviceID) net.Conn) {
+func benchSite(b *testing.B, n int) *testSite {
 	s := newSite(b, sandbox.Options{KeepRequests: 1})
 	s.flags["mqtt.plain_listen"] = "127.0.0.1:0"
 	s.options.Log = nil
 	s.on()
+	b.Cleanup(s.off)
 	s.sandbox.SetDown(true)
 	for i := range n {
-		id := sale.DeviceID(fmt.Sprintf("pump-%03d", i))
+		id := pumpName(i)
 		c, err := s.AddDevice(context.Background(), admin.AddDevice{DeviceID: id, RegisterID: sale.RegisterID("reg_" + id), Kind: "pump"}, "bench")
 		if err != nil {
 			b.Fatal(err)
 		}
 		s.secrets[id] = c.Password
 	}
-	return s, func(id sale.DeviceID) net.Conn { return login(b, s.plainAddr.String(), id, s.secrets[id]) }
+	return s
+}
+
+// load is n of the site's devices, without TLS.
+func (s *testSite) load(b *testing.B, n int) *bench.Load {
+	return newLoad(b, n, dialPlain(s.plainAddr.String()), func(id sale.DeviceID) string { return s.secrets[id] })
 }
 
 func login(b *testing.B, addr string, id sale.DeviceID, password string) net.Conn {
@@ -187,9 +103,9 @@ func login(b *testing.B, addr string, id sale.DeviceID, password string) net.Con
 	return conn
 }
 
-// rawSite is the same broker on a raw preallocated log with group commit: the
-// practical ceiling of an acknowledgement that means "on disk".
-func rawSite(b *testing.B) func(sale.DeviceID) net.Conn {
+// rawLoad is n devices of the same broker on a raw preallocated log with group commit:
+// the practical ceiling of an acknowledgement that means "on disk".
+func rawLoad(b *testing.B, n int) *bench.Load {
 	log, err := brokertest.RawLog(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
@@ -199,8 +115,8 @@ func rawSite(b *testing.B) func(sale.DeviceID) net.Conn {
 		b.Fatal(err)
 	}
 	var ids []sale.DeviceID
-	for i := range 200 {
-		ids = append(ids, sale.DeviceID(fmt.Sprintf("pump-%03d", i)))
+	for i := range n {
+		ids = append(ids, pumpName(i))
 	}
 	br, err := broker.New(broker.Options{Plain: l, MessagesPerSecond: -1}, brokertest.NewGuard(ids...), log, brokertest.NewMailbox(), brokertest.NewSessions())
 	if err != nil {
@@ -210,25 +126,20 @@ func rawSite(b *testing.B) func(sale.DeviceID) net.Conn {
 	done := make(chan error, 1)
 	go func() { done <- br.Run(ctx) }()
 	b.Cleanup(func() { cancel(); <-done; log.Close() })
-	return func(id sale.DeviceID) net.Conn { return login(b, l.Addr().String(), id, "s-"+string(id)) }
+	return newLoad(b, n, dialPlain(l.Addr().String()), func(id sale.DeviceID) string { return "s-" + string(id) })
 }
 
-// BenchmarkDurableAcks: 100 devices with 16 sales in flight each.
+// BenchmarkDurableAcks: 100 devices with 16 sales in flight each, and so on.
 func BenchmarkDurableAcks(b *testing.B) {
 	for _, c := range []struct{ devices, window, each int }{{100, 16, 300}, {100, 1, 100}, {1, 64, 10000}} {
 		b.Run(fmt.Sprintf("devices=%d/inflight=%d", c.devices, c.window), func(b *testing.B) {
-			_, connect := benchSite(b, c.devices)
-			product := newLoad(b, c.devices, c.window, connect)
-			raw := newLoad(b, c.devices, c.window, rawSite(b))
-			mochi := newLoad(b, c.devices, c.window, mochiSite(b))
-			for _, l := range []*load{product, raw, mochi} {
-				l.run(b, c.each/4, false)
+			product, raw, mochi := benchSite(b, c.devices).load(b, c.devices), rawLoad(b, c.devices), mochiLoad(b, c.devices)
+			for _, l := range []*bench.Load{product, raw, mochi} {
+				sell(b, l, c.window, c.each/4)
 			}
 			var ours, theirs, ofRaw, ofMochi []float64
 			for b.Loop() {
-				p, _ := product.run(b, c.each, false)
-				r, _ := raw.run(b, c.each, false)
-				m, _ := mochi.run(b, c.each, false)
+				p, r, m := sell(b, product, c.window, c.each).PerSecond, sell(b, raw, c.window, c.each).PerSecond, sell(b, mochi, c.window, c.each).PerSecond
 				ours, theirs, ofRaw, ofMochi = append(ours, p), append(theirs, r), append(ofRaw, p/r), append(ofMochi, p/m)
 			}
 			b.ReportMetric(median(ours), "sales/s")
@@ -243,9 +154,8 @@ func BenchmarkDurableAcks(b *testing.B) {
 // BenchmarkQuietAck: one device, one sale at a time, against one fdatasync'd
 // append of 4 KiB.
 func BenchmarkQuietAck(b *testing.B) {
-	_, connect := benchSite(b, 1)
-	product := newLoad(b, 1, 1, connect)
-	product.run(b, 50, false)
+	product := benchSite(b, 1).load(b, 1)
+	sell(b, product, 1, 50)
 	f, err := os.Create(filepath.Join(b.TempDir(), "append"))
 	if err != nil {
 		b.Fatal(err)
@@ -254,7 +164,7 @@ func BenchmarkQuietAck(b *testing.B) {
 	page := make([]byte, 4096)
 	var ratios, ours, theirs []float64
 	for b.Loop() {
-		_, waits := product.run(b, 200, true)
+		o := sell(b, product, 1, 200).P50
 		var floor []time.Duration
 		for range 200 {
 			began := time.Now()
@@ -266,7 +176,7 @@ func BenchmarkQuietAck(b *testing.B) {
 			}
 			floor = append(floor, time.Since(began))
 		}
-		o, t := medianDuration(waits), medianDuration(floor)
+		t := medianDuration(floor)
 		ours, theirs, ratios = append(ours, o), append(theirs, t), append(ratios, o/t)
 	}
 	b.ReportMetric(median(ours), "µs/ack")
@@ -291,17 +201,18 @@ func BenchmarkDrain(b *testing.B) {
 			s.flags["openfiskal.concurrency"] = fmt.Sprint(c.concurrency)
 			s.options.Log = nil
 			s.on()
+			b.Cleanup(s.off)
 			for i := range c.registers {
-				s.add(sale.DeviceID(fmt.Sprintf("pump-%03d", i)))
+				s.add(pumpName(i))
 			}
-			product := newLoad(b, c.registers, 16, func(id sale.DeviceID) net.Conn { return login(b, s.plainAddr.String(), id, s.secrets[id]) })
+			product := s.load(b, c.registers)
 			bound := float64(min(c.concurrency, c.registers)) / latency.Seconds()
 			var ratios []float64
 			confirmed := int64(0)
 			for b.Loop() {
 				s.sandbox.SetLatency(0)
 				s.sandbox.SetDown(true)
-				product.run(b, c.each, false)
+				sell(b, product, 16, c.each)
 				s.sandbox.SetLatency(latency)
 				s.sandbox.SetDown(false)
 				calls := s.awaitConfirmed(b, confirmed+int64(c.registers)) // the link is back and every queue under way
