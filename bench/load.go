@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,6 +28,7 @@ type Login struct {
 // the load leaves the processor to what is measured.
 type Load struct {
 	Dial func(context.Context) (net.Conn, error)
+	Seed uint64 // of what is sold; 0: another one each time
 	all  []*loader
 }
 
@@ -79,7 +81,7 @@ func (l *Load) login(ctx context.Context, who Login) (*loader, error) {
 		return nil, fmt.Errorf("connect %s: %w", who.ID, err)
 	}
 	d := &loader{conn: conn, r: bufio.NewReaderSize(conn, 4<<10), id: who.ID, topic: "edgegw/v1/" + string(who.ID) + "/sale",
-		bulk: simulator.NewBulk(simulator.Source(uint64(time.Now().UnixNano()), string(who.ID)), "EUR")}
+		bulk: simulator.NewBulk(simulator.Source(cmp.Or(l.Seed, uint64(time.Now().UnixNano())), string(who.ID)), "EUR")}
 	for i := range mostInFlight {
 		d.free = append(d.free, uint16(i+1))
 	}
