@@ -13,9 +13,10 @@ import (
 // exactly, repeated names refused, numbers as text, raw pieces that go through
 // untouched, a JSON pointer to the fault, and one pass without a tree.
 type scanner struct {
-	b     []byte
-	at    int
-	depth int
+	b       []byte
+	at      int
+	depth   int
+	deepest int // that it may be; at least maxDepth
 }
 
 const maxDepth = 32
@@ -48,76 +49,96 @@ func (s *scanner) peek() byte {
 // object calls member for each name, with the scanner before the value; member
 // must consume it.
 func (s *scanner) object(member func(name string) *Fault) *Fault {
-	if s.peek() != '{' {
-		return s.wrong("an object")
+	if f := s.enter('{', "an object"); f != nil {
+		return f
 	}
-	if s.depth++; s.depth > maxDepth {
-		return s.syntax("nested too deeply")
-	}
-	s.at++
 	for first := true; ; first = false {
-		c := s.peek()
-		if c == '}' && first {
-			break
-		}
-		if c != '"' {
-			return s.syntax("a member name is missing")
-		}
-		name, f := s.text()
-		if f != nil {
+		name, end, f := s.name(first)
+		if f != nil || end {
 			return f
 		}
-		if s.peek() != ':' {
-			return s.syntax("a colon is missing")
-		}
-		s.at++
-		if f := member(name); f != nil {
+		if f := member(unquote(name)); f != nil {
 			return f
 		}
-		if c = s.peek(); c == ',' {
-			s.at++
-			continue
-		}
-		if c != '}' {
-			return s.syntax("a comma or closing brace is missing")
-		}
-		break
 	}
-	s.at++
-	s.depth--
-	return nil
 }
 
 // array calls element for each element, with the scanner before it.
 func (s *scanner) array(element func(i int) *Fault) *Fault {
-	if s.peek() != '[' {
-		return s.wrong("an array")
-	}
-	if s.depth++; s.depth > maxDepth {
-		return s.syntax("nested too deeply")
-	}
-	s.at++
-	if s.peek() == ']' {
-		s.at++
-		s.depth--
-		return nil
+	if f := s.enter('[', "an array"); f != nil {
+		return f
 	}
 	for i := 0; ; i++ {
+		end, f := s.element(i == 0)
+		if f != nil || end {
+			return f
+		}
 		if f := element(i); f != nil {
 			return f
 		}
-		c := s.peek()
-		if c == ']' {
-			break
-		}
-		if c != ',' {
-			return s.syntax("a comma or closing bracket is missing")
-		}
-		s.at++
+	}
+}
+
+// enter passes over the bracket that an object or array begins with.
+func (s *scanner) enter(bracket byte, want string) *Fault {
+	if s.peek() != bracket {
+		return s.wrong(want)
+	}
+	if s.depth++; s.depth > max(s.deepest, maxDepth) {
+		return s.syntax("nested too deeply")
 	}
 	s.at++
-	s.depth--
 	return nil
+}
+
+func (s *scanner) leave() {
+	s.at++
+	s.depth--
+}
+
+// name gives the next member's name with its quotes, the scanner before the value; or
+// the object's end.
+func (s *scanner) name(first bool) (raw []byte, end bool, f *Fault) {
+	c := s.peek()
+	switch {
+	case c == '}':
+		s.leave()
+		return nil, true, nil
+	case first:
+	case c == ',':
+		s.at++
+		c = s.peek()
+	default:
+		return nil, false, s.syntax("a comma or closing brace is missing")
+	}
+	if c != '"' {
+		return nil, false, s.syntax("a member name is missing")
+	}
+	if raw, f = s.rawString(); f != nil {
+		return nil, false, f
+	}
+	if s.peek() != ':' {
+		return nil, false, s.syntax("a colon is missing")
+	}
+	s.at++
+	return raw, false, nil
+}
+
+// element gives whether the array ends here; otherwise the scanner is before the next
+// element.
+func (s *scanner) element(first bool) (end bool, f *Fault) {
+	c := s.peek()
+	switch {
+	case c == ']':
+		s.leave()
+		return true, nil
+	case first:
+	case c == ',':
+		s.at++
+	default:
+		return false, s.syntax("a comma or closing bracket is missing")
+	}
+	return false, nil
 }
 
 // rawString gives a string with its quotes, as it stands.
@@ -184,6 +205,12 @@ func unquote(raw []byte) string {
 
 // number gives a JSON number's text.
 func (s *scanner) number() (string, *Fault) {
+	text, f := s.rawNumber()
+	return string(text), f
+}
+
+// rawNumber gives a number as it stands.
+func (s *scanner) rawNumber() ([]byte, *Fault) {
 	s.space()
 	from := s.at
 	digits := func() bool {
@@ -201,11 +228,11 @@ func (s *scanner) number() (string, *Fault) {
 	first := s.at
 	if !digits() || zero && s.at > first+1 {
 		s.at = from
-		return "", s.wrong("a number")
+		return nil, s.wrong("a number")
 	}
 	if has(".") {
 		if s.at++; !digits() {
-			return "", s.syntax("a number does not end")
+			return nil, s.syntax("a number does not end")
 		}
 	}
 	if has("eE") {
@@ -213,10 +240,10 @@ func (s *scanner) number() (string, *Fault) {
 			s.at++
 		}
 		if !digits() {
-			return "", s.syntax("a number does not end")
+			return nil, s.syntax("a number does not end")
 		}
 	}
-	return string(s.b[from:s.at]), nil
+	return s.b[from:s.at], nil
 }
 
 // integer gives a whole number that fits int64.
@@ -253,10 +280,8 @@ func (s *scanner) raw() ([]byte, *Fault) {
 func (s *scanner) skip() *Fault {
 	var f *Fault
 	switch c := s.peek(); c {
-	case '{':
-		f = s.object(func(string) *Fault { return s.skip() })
-	case '[':
-		f = s.array(func(int) *Fault { return s.skip() })
+	case '{', '[':
+		f = s.skipAll(c)
 	case '"':
 		_, f = s.rawString()
 	case 't', 'f', 'n':
@@ -268,9 +293,27 @@ func (s *scanner) skip() *Fault {
 		}
 		f = s.syntax("an unknown word")
 	default:
-		if _, f = s.number(); f != nil && f.Code == codeType {
+		if _, f = s.rawNumber(); f != nil && f.Code == codeType {
 			f = s.syntax("a value is missing")
 		}
+	}
+	return f
+}
+
+// skipAll passes over an object or array.
+func (s *scanner) skipAll(bracket byte) *Fault {
+	f := s.enter(bracket, "")
+	for first := true; f == nil; first = false {
+		end := false
+		if bracket == '{' {
+			_, end, f = s.name(first)
+		} else {
+			end, f = s.element(first)
+		}
+		if f != nil || end {
+			return f
+		}
+		f = s.skip()
 	}
 	return f
 }
@@ -280,6 +323,11 @@ func (s *scanner) document(member func(name string) *Fault) *Fault {
 	if !utf8.Valid(s.b) {
 		return &Fault{Code: "not_utf8", Message: "the payload is not UTF-8"}
 	}
+	return s.whole(member)
+}
+
+// whole reads one object behind which nothing follows.
+func (s *scanner) whole(member func(name string) *Fault) *Fault {
 	if f := s.object(member); f != nil {
 		return f
 	}
