@@ -70,7 +70,7 @@ func New(o Options, k Keys) (*Client, error) {
 	if o.Transport == nil {
 		o.Transport = NewTransport(TransportOptions{})
 	}
-	c.way.transport = o.Transport
+	c.way.lanes = []*lane{newLane(o.Transport)}
 	if c.date == nil {
 		c.date = func(time.Time) {}
 	}
@@ -136,7 +136,7 @@ func plainPath(p string) bool {
 
 // CloseIdle drops idle connections, so that the next request makes a new one:
 // for after an uplink failure, which kept-alive connections do not survive.
-func (c *Client) CloseIdle() { closeIdle(c.way.now()) }
+func (c *Client) CloseIdle() { c.way.closeIdle() }
 
 // Do sends a call once. The error is a *sale.Problem, or nil where the service
 // confirmed the call with an operation in the state the step leads to.

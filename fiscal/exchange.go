@@ -3,15 +3,12 @@ package fiscal
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"edgegw/sale"
@@ -56,13 +53,13 @@ func (c *Client) exchange(ctx context.Context, cred credential, q request) (repl
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	var w watch
-	req := c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), cred, q)
 	begun := time.Now()
-	way := c.way.now()
-	res, err := way.RoundTrip(req)
+	lane := c.way.take()
+	defer c.way.leave(lane)
+	w := watch{lane: lane}
+	res, err := w.roundTrip(ctx, func(ctx context.Context) *http.Request { return c.newRequest(ctx, cred, q) })
 	if err != nil {
-		c.way.retire(way, c.timeout)
+		c.way.retire(lane, c.timeout)
 		p := transportProblem(err, &w)
 		c.observed(q.purpose, p.Class.String(), time.Since(begun))
 		p.Detail = clean(string(scrub([]byte(p.Detail), key)), maxDetail)
@@ -72,7 +69,7 @@ func (c *Client) exchange(ctx context.Context, cred credential, q request) (repl
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		c.way.retire(way, c.timeout)
+		c.way.retire(lane, c.timeout)
 	case len(body) > maxAnswer:
 		err = errTooLong
 	default:
@@ -128,35 +125,6 @@ func (c *Client) newRequest(ctx context.Context, cred credential, q request) *ht
 	req.Body = io.NopCloser(bytes.NewReader(q.body))
 	req.ContentLength = int64(len(q.body))
 	return req
-}
-
-// watch learns from the transport whether a byte of the request may have left.
-type watch struct {
-	mu     sync.Mutex
-	asked  bool // for a connection
-	met    bool // a connection was there
-	secure bool // a TLS handshake began and did not end
-}
-
-func (w *watch) trace() *httptrace.ClientTrace {
-	set := func(f func()) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		f()
-	}
-	return &httptrace.ClientTrace{
-		GetConn:           func(string) { set(func() { w.asked = true }) },
-		GotConn:           func(httptrace.GotConnInfo) { set(func() { w.met = true }) },
-		TLSHandshakeStart: func() { set(func() { w.secure = true }) },
-		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { set(func() { w.secure = err != nil }) },
-	}
-}
-
-// state gives whether bytes can have left, and whether TLS had begun.
-func (w *watch) state() (mayHaveLeft, inHandshake bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.met || !w.asked, w.secure
 }
 
 // isHTML reports whether an answer is a page for people: what captive portals and
