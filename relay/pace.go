@@ -24,30 +24,79 @@ type pace struct {
 	tokens float64
 	at     time.Time // when tokens was right
 	free   int       // requests that may still be under way
-	lines  [2][]*turn
-	next   int // the line that is served first
+	lines  [2]line
+	next   int    // the line that is served first
+	came   uint64 // turns that there ever were
 	timer  *time.Timer
 }
 
+// line is the requests that wait, in the order they came: apart, because without a free
+// slot those that need one must not be looked at each time.
+type line struct{ need, have []*turn }
+
 // turn is one request that waits.
 type turn struct {
-	slot bool // it needs one; a request that follows its own has one
+	slot bool   // it needs one; a request that follows its own has one
+	no   uint64 // which one it is
 	goes chan struct{}
+}
+
+func (l *line) of(slot bool) *[]*turn {
+	if slot {
+		return &l.need
+	}
+	return &l.have
+}
+
+// first gives the oldest that may go, nil if none may.
+func (l *line) first(free bool) *turn {
+	switch {
+	case !free || len(l.need) == 0:
+		if len(l.have) == 0 {
+			return nil
+		}
+		return l.have[0]
+	case len(l.have) == 0 || l.need[0].no < l.have[0].no:
+		return l.need[0]
+	}
+	return l.have[0]
+}
+
+// pop takes out what first gave.
+func (l *line) pop(t *turn) {
+	q := l.of(t.slot)
+	(*q)[0] = nil
+	*q = (*q)[1:]
+}
+
+// remove takes a turn out wherever it stands; false where it is gone.
+func (l *line) remove(t *turn) bool {
+	q := l.of(t.slot)
+	i := slices.Index(*q, t)
+	if i < 0 {
+		return false
+	}
+	*q = slices.Delete(*q, i, i+1)
+	return true
 }
 
 const (
 	leastRate = 1.0         // requests per second: below it nothing would be learnt any more
 	halveOnce = time.Second // the 429s of one burst are one
 	raiseStep = 0.01        // of the most, with each success
+	// mostBurst is how many may leave at one moment. A service counts as they arrive,
+	// and what the network delays comes together with what left later: a burst that
+	// used up its patience would make those 429s, and each of these a second's wait.
+	mostBurst = 25
 )
 
 func newPace(perSecond, concurrency int) *pace {
 	most := float64(perSecond)
-	burst := max(1, most/2)
+	burst := max(1, min(mostBurst, most/2))
 	return &pace{most: most, rate: most, burst: burst, tokens: burst, at: time.Now(), free: concurrency}
 }
 
-func line(live bool) int {
+func lineOf(live bool) int {
 	if live {
 		return 0
 	}
@@ -62,9 +111,11 @@ func (p *pace) again(ctx context.Context, live bool) error { return p.wait(ctx, 
 
 func (p *pace) wait(ctx context.Context, live, slot bool) error {
 	t := &turn{slot: slot, goes: make(chan struct{})}
+	l := &p.lines[lineOf(live)]
 	p.mu.Lock()
-	l := line(live)
-	p.lines[l] = append(p.lines[l], t)
+	p.came++
+	t.no = p.came
+	*l.of(slot) = append(*l.of(slot), t)
 	p.serve()
 	p.mu.Unlock()
 	select {
@@ -74,16 +125,13 @@ func (p *pace) wait(ctx context.Context, live, slot bool) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.lines[l], t); i >= 0 {
-		p.lines[l] = slices.Delete(p.lines[l], i, i+1)
-		p.serve() // others may go past it
-	} else { // it was let in just now
+	if !l.remove(t) { // it was let in just now
 		p.tokens++
 		if slot {
 			p.free++
 		}
-		p.serve()
 	}
+	p.serve() // others may go past it, or instead of it
 	return ctx.Err()
 }
 
@@ -110,7 +158,7 @@ func (p *pace) serve() {
 		if t.slot {
 			p.free--
 		}
-		p.lines[l] = slices.Delete(p.lines[l], slices.Index(p.lines[l], t), slices.Index(p.lines[l], t)+1)
+		p.lines[l].pop(t)
 		p.next = 1 - l
 		close(t.goes)
 	}
@@ -120,10 +168,8 @@ func (p *pace) serve() {
 // the other. Without a free slot only those that have one may go.
 func (p *pace) first() (*turn, int) {
 	for _, l := range []int{p.next, 1 - p.next} {
-		for _, t := range p.lines[l] {
-			if !t.slot || p.free > 0 {
-				return t, l
-			}
+		if t := p.lines[l].first(p.free > 0); t != nil {
+			return t, l
 		}
 	}
 	return nil, 0
@@ -136,10 +182,12 @@ func (p *pace) refill() {
 }
 
 func (p *pace) later(d time.Duration) {
+	d = max(d, time.Microsecond)
 	if p.timer != nil {
-		p.timer.Stop()
+		p.timer.Reset(d)
+		return
 	}
-	p.timer = time.AfterFunc(max(d, time.Microsecond), func() {
+	p.timer = time.AfterFunc(d, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.serve()
