@@ -68,6 +68,10 @@ func TestMain(m *testing.M) {
 		attack(addr, ca)
 		return
 	}
+	if registers := os.Getenv(asCloud); registers != "" {
+		runCloud(registers)
+		return
+	}
 	os.Exit(m.Run())
 }
 

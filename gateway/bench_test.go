@@ -185,66 +185,6 @@ func BenchmarkQuietAck(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkDrain: a backlog goes to a stand-in that takes 300 ms a request, as
-// OpenFiskal's median is (OPENFISKAL.md section 10), or 50 ms; bound is
-// min(concurrency, registers) / latency. The stand-in and its TLS share the
-// processors, some 3 ms a request with 20 at once.
-func BenchmarkDrain(b *testing.B) {
-	for _, c := range []struct {
-		registers, concurrency, each int
-		latency                      time.Duration
-	}{{20, 32, 4, 300 * time.Millisecond}, {20, 32, 10, 50 * time.Millisecond}, {40, 16, 4, 50 * time.Millisecond}} {
-		latency := c.latency
-		b.Run(fmt.Sprintf("latency=%s/registers=%d/concurrency=%d", latency, c.registers, c.concurrency), func(b *testing.B) {
-			s := newSite(b, sandbox.Options{KeepRequests: 1})
-			s.flags["mqtt.plain_listen"] = "127.0.0.1:0"
-			s.flags["openfiskal.concurrency"] = fmt.Sprint(c.concurrency)
-			s.options.Log = nil
-			s.on()
-			b.Cleanup(s.off)
-			for i := range c.registers {
-				s.add(pumpName(i))
-			}
-			product := s.load(b, c.registers)
-			bound := float64(min(c.concurrency, c.registers)) / latency.Seconds()
-			var ratios []float64
-			confirmed := int64(0)
-			for b.Loop() {
-				s.sandbox.SetLatency(0)
-				s.sandbox.SetDown(true)
-				sell(b, product, 16, c.each)
-				s.sandbox.SetLatency(latency)
-				s.sandbox.SetDown(false)
-				calls := s.awaitConfirmed(b, confirmed+int64(c.registers)) // the link is back and every queue under way
-				began := time.Now()
-				from := calls
-				confirmed += int64(c.registers * c.each)
-				s.awaitConfirmed(b, confirmed)
-				done := 3 * (confirmed - from) // start, PATCH, complete
-				ratios = append(ratios, float64(done)/time.Since(began).Seconds()/bound)
-			}
-			b.ReportMetric(median(ratios), "of-bound")
-			b.ReportMetric(bound, "bound-calls/s")
-			b.ReportMetric(0, "ns/op")
-		})
-	}
-}
-
-func (s *testSite) awaitConfirmed(b *testing.B, want int64) (got int64) {
-	await(b, "confirmations", func() bool {
-		queues, err := s.db.Queues(context.Background())
-		if err != nil {
-			b.Fatal(err)
-		}
-		got = 0
-		for _, q := range queues {
-			got += q.Confirmed
-		}
-		return got >= want
-	})
-	return got
-}
-
 // BenchmarkMillionWaiting: a start with 1,000,000 calls waiting against one
 // with none, to the first acknowledgement, and the memory above an idle
 // gateway.
