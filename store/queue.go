@@ -115,23 +115,23 @@ func (db *DB) Begin(ctx context.Context, a sale.Attempt) error {
 
 func (t *tx) begin(a *sale.Attempt) error {
 	register := t.w.rows.registers[a.Call.Register]
-	rseq, err := t.value(`SELECT rseq FROM event WHERE no = ?`, a.Call.Event)
-	if err != nil {
-		return err
-	}
-	doubt := a.Call.InDoubtSince
-	if doubt.IsZero() {
-		doubt = a.At
-	}
 	// step and attempts are 0 still where the event came back from quarantine in
 	// the middle of its calls, and this is the first touch.
-	n, err := t.exec(`UPDATE queue SET head = ?1, step = ?5, attempts = ?6 + 1, doubt_since = ?2, next_attempt = ?3
-		WHERE register = ?4 AND blocker = 0 AND head <= ?1 AND step IN (0, ?5) AND attempts IN (0, ?6)`,
-		rseq, millis(doubt), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
+	n, err := t.exec(`UPDATE queue SET head = (SELECT rseq FROM event WHERE no = ?1), step = ?5, attempts = ?6 + 1, doubt_since = ?2, next_attempt = ?3
+		WHERE register = ?4 AND blocker = 0 AND head <= (SELECT rseq FROM event WHERE no = ?1) AND step IN (0, ?5) AND attempts IN (0, ?6)`,
+		a.Call.Event, begunAt(a), millis(a.Next), register, a.Call.Index, a.Call.Attempts)
 	if err == nil && n != 1 {
 		err = sale.ErrNone
 	}
 	return err
+}
+
+// begunAt is since when the call of an attempt is in doubt.
+func begunAt(a *sale.Attempt) int64 {
+	if a.Call.InDoubtSince.IsZero() {
+		return millis(a.At)
+	}
+	return millis(a.Call.InDoubtSince)
 }
 
 // Settle records the end of an attempt: the outcome, the answer verbatim, the
@@ -165,7 +165,8 @@ func (db *DB) Settle(ctx context.Context, o sale.Outcome) (posted sale.DeviceID,
 func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
 	c, at := &o.Call, millis(o.At)
 	register := t.w.rows.registers[c.Register]
-	if err := t.advance(c, register, at); err != nil {
+	begun, err := t.advance(o, register)
+	if err != nil {
 		return "", err
 	}
 	answer, err := t.insert(`INSERT INTO answer (event, step, at, attempts, status, adopted, request_id, body)
@@ -181,31 +182,58 @@ func (t *tx) confirm(o *sale.Outcome) (posted sale.DeviceID, err error) {
 			return "", err
 		}
 	}
+	if begun {
+		return "", nil
+	}
 	if o.Then != nil {
 		return "", t.begin(o.Then)
 	}
 	if !c.Step.Ends() {
 		return "", nil
 	}
-	return t.end(o, register, answer)
+	return t.end(o, answer)
 }
 
-// advance moves the cursor past the call.
-func (t *tx) advance(c *sale.Call, register, at int64) error {
+// Where the cursor goes from a call that was confirmed, while the queue was not blocked:
+// a row of the queue is changed once with each answer.
+const (
+	sameCall = ` WHERE register = ?1 AND head = (SELECT rseq FROM event WHERE no = ?2) AND step = ?3`
+	settled  = `doubt_since = 0, next_attempt = 0, attempts = 0, blocked_since = 0, class = 0, problem = ''`
+	advance  = `UPDATE queue SET step = step + 1, ` + settled + sameCall
+	pass     = `UPDATE queue SET head = head + 1, done = head, step = 0, ` + settled + sameCall
+	passEnd  = `UPDATE queue SET confirmed = confirmed + 1, waiting = waiting - 1, head = head + 1, done = head, step = 0, ` + settled + sameCall
+	unhurt   = ` AND blocked_since = 0`
+	goOn     = `UPDATE queue SET step = step + 1, doubt_since = ?4, next_attempt = ?5, attempts = 1, class = 0, problem = ''` + sameCall + unhurt + ` AND blocker = 0`
+)
+
+// advance moves the cursor past the call, and begins the next one of its event where that
+// is at hand; begin does what is left of that.
+func (t *tx) advance(o *sale.Outcome, register int64) (begun bool, err error) {
+	c, n := &o.Call, int64(0)
+	move, unless := advance, advance+unhurt
+	switch {
+	case c.Last && c.Step.Ends():
+		move, unless = passEnd, passEnd+unhurt
+	case c.Last:
+		move, unless = pass, pass+unhurt
+	}
+	if a := o.Then; a != nil && a.Call.Event == c.Event && a.Call.Index == c.Index+1 && a.Call.Attempts == 0 {
+		n, err = t.exec(goOn, register, c.Event, c.Index, begunAt(a), millis(a.Next))
+		begun = n == 1
+	} else {
+		n, err = t.exec(unless, register, c.Event, c.Index)
+	}
+	if err != nil || n == 1 {
+		return begun, err
+	}
 	blocked, err := t.value(`SELECT blocked_since FROM queue WHERE register = ?`, register)
 	if err != nil {
-		return err
+		return false, err
 	}
-	move := `step = step + 1`
-	if c.Last {
-		move = `head = head + 1, done = head, step = 0`
+	if err := t.atHead(c, register, move, register, c.Event, c.Index); err != nil || blocked == int64(0) {
+		return false, err
 	}
-	err = t.atHead(c, register, `UPDATE queue SET `+move+`, attempts = 0, doubt_since = 0, next_attempt = 0, blocked_since = 0, class = 0, problem = ''
-		WHERE register = ? AND head = (SELECT rseq FROM event WHERE no = ?) AND step = ?`, register, c.Event, c.Index)
-	if err != nil || blocked == int64(0) {
-		return err
-	}
-	return t.audit(at, "edgegw", "queue goes on", string(c.Register), "")
+	return false, t.audit(millis(o.At), "edgegw", "queue goes on", string(c.Register), "")
 }
 
 // atHead runs an update of the queue's row that holds only while the call is at
@@ -227,8 +255,8 @@ func (t *tx) atHead(c *sale.Call, register int64, update string, args ...any) er
 	return err
 }
 
-// end settles the sale and posts its receipt.
-func (t *tx) end(o *sale.Outcome, register, answer int64) (posted sale.DeviceID, err error) {
+// end settles the sale, which advance has counted, and posts its receipt.
+func (t *tx) end(o *sale.Outcome, answer int64) (posted sale.DeviceID, err error) {
 	var no, device, accepted int64
 	err = t.query(`SELECT e.sale, o.device, d.device_id, e.at FROM event e JOIN event o ON o.no = e.sale JOIN device d ON d.no = o.device
 		WHERE e.no = ?`, func(row []driver.Value) error {
@@ -242,9 +270,6 @@ func (t *tx) end(o *sale.Outcome, register, answer int64) (posted sale.DeviceID,
 	if _, err := t.exec(`INSERT INTO sale (no, state, changed_at, fiscal_state, document, answer) VALUES (?1, 2, ?2, ?3, ?4, ?5)
 		ON CONFLICT (no) DO UPDATE SET state = 2, changed_at = ?2, fiscal_state = ?3, document = ?4, answer = ?5`,
 		no, at, o.Answer.FiscalState, o.Answer.DocumentNumber, answer); err != nil {
-		return "", err
-	}
-	if _, err := t.exec(`UPDATE queue SET confirmed = confirmed + 1, waiting = waiting - 1 WHERE register = ?`, register); err != nil {
 		return "", err
 	}
 	delayed := o.At.Sub(instant(accepted)) > sale.DelayedAfter
