@@ -49,6 +49,7 @@ func rotatePath(r sale.RegisterID) string { return registerPath(r) + "/credentia
 const (
 	maxAnswer         = 1 << 20  // bytes of a body, after decompression
 	maxAnswerHeader   = 64 << 10 // bytes of all headers
+	maxFirst          = 16 << 10 // bytes that an answer is given before any has come
 	maxProblemBody    = 64 << 10 // bytes of an answer kept with a problem
 	maxRetryAfter     = time.Hour
 	dialTimeout       = 5 * time.Second

@@ -66,7 +66,7 @@ func (c *Client) exchange(ctx context.Context, cred credential, q request) (repl
 		return reply{}, p
 	}
 	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	body, err := readBody(res)
 	switch {
 	case err != nil:
 		c.way.retire(lane, c.timeout)
@@ -87,6 +87,16 @@ func (c *Client) exchange(ctx context.Context, cred credential, q request) (repl
 		body:       scrub(body, key),
 		readErr:    err,
 	}, nil
+}
+
+// readBody reads an answer to its end, or one byte more than it may have.
+func readBody(res *http.Response) ([]byte, error) {
+	var b bytes.Buffer
+	if n := res.ContentLength; n > 0 {
+		b.Grow(int(min(n, maxFirst)) + bytes.MinRead) // Buffer reads so much at a time
+	}
+	_, err := b.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
+	return b.Bytes(), err
 }
 
 // outcome is the word for an answer that Options.Observed is told.

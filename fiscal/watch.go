@@ -5,50 +5,53 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptrace"
-	"sync"
+	"sync/atomic"
 )
 
-// watch is one request on a lane. It learns from the transport whether a byte of it may
-// have left.
+// watch is one request on a lane. It learns from the transport, on whose goroutines it
+// is told, whether a byte of it may have left.
 type watch struct {
-	lane *lane
-
-	mu     sync.Mutex
-	asked  bool // for a connection
-	met    bool // a connection was there
-	secure bool // a TLS handshake began and did not end
+	lane    *lane
+	asked   atomic.Bool // for a connection
+	met     atomic.Bool // a connection was there
+	secure  atomic.Bool // a TLS handshake began and did not end
+	looking atomic.Bool // it stands in the lane's door
 }
 
 // roundTrip makes the request, once it is its turn to look for a connection.
 func (w *watch) roundTrip(ctx context.Context, request func(context.Context) *http.Request) (*http.Response, error) {
-	found, err := w.lane.enter(ctx)
-	if err != nil {
-		w.asked = true // in vain: nothing has left
-		return nil, err
+	if !w.lane.open.Load() {
+		if err := w.lane.enter(ctx); err != nil {
+			w.asked.Store(true) // in vain: nothing has left
+			return nil, err
+		}
+		w.looking.Store(true)
+		defer w.found()
 	}
-	defer found()
-	res, err := w.lane.transport.RoundTrip(request(httptrace.WithClientTrace(ctx, w.trace(found))))
+	res, err := w.lane.transport.RoundTrip(request(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil && res.ProtoMajor < 2 {
 		w.lane.open.Store(true) // each request needs a connection of its own
 	}
 	return res, err
 }
 
-func (w *watch) trace(found func()) *httptrace.ClientTrace {
-	set := func(f func()) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		f()
+// found lets the next one look for a connection: there is one now, or none.
+func (w *watch) found() {
+	if w.looking.CompareAndSwap(true, false) {
+		w.lane.leave()
 	}
+}
+
+func (w *watch) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn: func(string) { set(func() { w.asked = true }) },
+		GetConn: func(string) { w.asked.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) {
-			set(func() { w.met = true })
-			found()
+			w.met.Store(true)
+			w.found()
 		},
-		TLSHandshakeStart: func() { set(func() { w.secure = true }) },
+		TLSHandshakeStart: func() { w.secure.Store(true) },
 		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
-			set(func() { w.secure = err != nil })
+			w.secure.Store(err != nil)
 			if err == nil && s.NegotiatedProtocol != "h2" {
 				w.lane.open.Store(true)
 			}
@@ -58,7 +61,5 @@ func (w *watch) trace(found func()) *httptrace.ClientTrace {
 
 // state gives whether bytes can have left, and whether TLS had begun.
 func (w *watch) state() (mayHaveLeft, inHandshake bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.met || !w.asked, w.secure
+	return w.met.Load() || !w.asked.Load(), w.secure.Load()
 }

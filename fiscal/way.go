@@ -72,19 +72,18 @@ func (w *way) leave(l *lane) {
 	l.busy--
 }
 
-// enter waits until the caller may look for a connection; it must call found once it has
-// one, or none. The error is ctx's.
-func (l *lane) enter(ctx context.Context) (found func(), err error) {
-	if l.open.Load() {
-		return func() {}, nil
-	}
+// enter waits until the caller may look for a connection; leave lets the next one in.
+// The error is ctx's.
+func (l *lane) enter(ctx context.Context) error {
 	select {
 	case l.door <- struct{}{}:
-		return sync.OnceFunc(func() { <-l.door }), nil
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
+
+func (l *lane) leave() { <-l.door }
 
 // retire takes every lane out of use, unless another failure did so before. Requests on
 // them end within limit.

@@ -30,9 +30,11 @@ type queue struct {
 // It returns nil then, and otherwise the failure of the journal that ended it.
 func (r *Relay) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	late, over := lastly(ctx)
+	defer over()
 	r.mu.Lock()
 	r.begin = func(id sale.RegisterID, q *queue) {
-		g.Go(func() error { return r.forward(ctx, id, q) })
+		g.Go(func() error { return r.forward(ctx, late, id, q) })
 	}
 	r.mu.Unlock()
 	g.Go(func() error { return r.settlePending(ctx) })
@@ -90,8 +92,9 @@ func (r *Relay) LinkUp() { r.uplink.kick() }
 // Uplink tells the state of the uplink.
 func (r *Relay) Uplink() UplinkState { return r.uplink.state() }
 
-// forward sends a register's calls in order, one at a time, until none waits.
-func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error {
+// forward sends a register's calls in order, one at a time, until none waits. A request
+// under way ends with late, a little after ctx.
+func (r *Relay) forward(ctx, late context.Context, id sale.RegisterID, q *queue) error {
 	first := true
 	r.busy.Add(1)
 	defer r.busy.Add(-1)
@@ -135,7 +138,7 @@ func (r *Relay) forward(ctx context.Context, id sale.RegisterID, q *queue) error
 		if r.held(ctx, id) != nil {
 			return nil
 		}
-		err = r.try(ctx, head, q)
+		err = r.try(ctx, late, head, q)
 		r.passed(id)
 		if err != nil {
 			return err
@@ -216,7 +219,7 @@ func (r *Relay) rest(ctx context.Context, q *queue, d time.Duration) bool {
 }
 
 // try makes at most one attempt of the call, when the site may send.
-func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
+func (r *Relay) try(ctx, late context.Context, head sale.Head, q *queue) error {
 	probe, err := r.uplink.enter(ctx)
 	if err != nil {
 		return nil // the relay ends
@@ -244,7 +247,7 @@ func (r *Relay) try(ctx context.Context, head sale.Head, q *queue) error {
 	if err != nil || !begun {
 		return err
 	}
-	return r.sendEvent(ctx, call, head.Rest, q, live)
+	return r.sendEvent(ctx, late, call, head.Rest, q, live)
 }
 
 // liveAge is how long after its acceptance an event counts as one that happens
@@ -352,9 +355,9 @@ func (q *queue) begun(call *sale.Call, at time.Time) {
 // sendEvent sends a call whose begin is noted, and then the calls of the same
 // event behind it: the commit that settles the one notes the begin of the next,
 // so that nothing waits in between.
-func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call, q *queue, live bool) error {
+func (r *Relay) sendEvent(ctx, late context.Context, call sale.Call, rest []sale.Call, q *queue, live bool) error {
 	for {
-		then, err := r.send(ctx, call, rest, q)
+		then, err := r.send(ctx, late, call, rest, q)
 		if err != nil || then == nil {
 			return err
 		}
@@ -370,12 +373,10 @@ func (r *Relay) sendEvent(ctx context.Context, call sale.Call, rest []sale.Call,
 // becomes of ctx: once the service has answered, a shutdown must not make the
 // gateway forget (law 2). then is the attempt of the next call, if it was begun
 // with it.
-func (r *Relay) send(ctx context.Context, call sale.Call, rest []sale.Call, q *queue) (then *sale.Attempt, err error) {
-	request, over := lastly(ctx)
-	defer over()
+func (r *Relay) send(ctx, late context.Context, call sale.Call, rest []sale.Call, q *queue) (then *sale.Attempt, err error) {
 	from := time.Now()
-	answer, err := r.fiscal.Do(request, call)
-	if err != nil && request.Err() != nil {
+	answer, err := r.fiscal.Do(late, call)
+	if err != nil && late.Err() != nil {
 		return nil, nil // nothing new is known: it is noted as in doubt, and looked up at the next start
 	}
 	if err == nil {
