@@ -27,7 +27,7 @@ var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health", "edgegw/card", "edgegw/doctor", "edgegw/audit", "edgegw/wording")
 	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup", "edgegw/support", "edgegw/mirror")
 	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest", "edgegw/bench") // stand-ins: true, but not the product
-	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut")
+	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut", "edgegw/bench/beside")
 )
 
 const (
@@ -39,7 +39,8 @@ const (
 	page       = "edgegw/admin/page"
 	gateway    = "edgegw/gateway"
 	command    = "edgegw/cmd/edgegw"
-	powercut   = "edgegw/powercut" // a rig around the product, and no part of it
+	powercut   = "edgegw/powercut"     // a rig around the product, and no part of it
+	beside     = "edgegw/bench/beside" // another: the product beside what people would use instead
 )
 
 // rule forbids edges. Test files are judged like the others, but for what
@@ -85,7 +86,7 @@ var rules = []rule{
 		why: "the API's answers are JSON; what a browser gets is escaped in one place",
 	}, {
 		name: "only gateway and the command import the parts together",
-		from: not(either(parts, set(gateway, command, powercut))), to: parts,
+		from: not(either(parts, set(gateway, command, powercut, beside))), to: parts,
 		why: "one place wires the parts and owns their lifetime; a second one would have its own idea of the order in which they end",
 	}, {
 		name: "only the command imports gateway",
@@ -93,8 +94,8 @@ var rules = []rule{
 		why: "gateway is the top of the product; what imports it could not be used by it",
 	}, {
 		name: "nothing knows the rig",
-		from: not(set(powercut)), to: set(powercut),
-		why: "it cuts the power of a finished product, from outside; what the product knew of it, it could fail by",
+		from: anyPath, to: set(powercut, beside),
+		why: "they cut the power of a finished product, or measure it, from outside; what the product knew of them, it could fail by",
 	}, {
 		name: "the stand-in for OpenFiskal shares no code with the gateway",
 		from: set(sandbox), to: not(standard),
@@ -113,12 +114,12 @@ var rules = []rule{
 		why: "it speaks MQTT byte by byte to see what mochi really does, so it must not speak it through mochi or a client library",
 	}, {
 		name: "only the command uses the stand-ins outside of tests",
-		from: not(set(command, powercut, "edgegw/bench")), to: helpers,
+		from: not(set(command, powercut, beside, "edgegw/bench")), to: helpers,
 		testsMay: anything,
 		why:      "the demo, the sandbox and the simulator are commands; a gateway that contained them could confuse them with the truth",
 	}, {
 		name: "only broker knows mochi",
-		from: not(set(broker)), to: module("github.com/mochi-mqtt"),
+		from: not(set(broker, beside)), to: module("github.com/mochi-mqtt"), // beside runs it bare, as a peer
 		// The simulator's tests and the benchmarks need a broker that is not ours.
 		testsMay: edge(set(simulator, gateway), anyPath),
 		why:      "mochi has traps that are closed in one place, and is to be replaced in one place",
@@ -357,6 +358,11 @@ var planted = []struct {
 	{"edgegw/powercut", "edgegw/fiscal/sandbox", false, ""},
 	{"edgegw/store", "edgegw/powercut", true, "nothing knows the rig"},
 	{"edgegw/cmd/edgegw", "edgegw/powercut", false, "nothing knows the rig"},
+	{"edgegw/gateway", "edgegw/bench/beside", true, "nothing knows the rig"},
+	{"edgegw/bench/beside", "edgegw/broker", false, ""},
+	{"edgegw/bench/beside", "edgegw/broker/brokertest", false, ""},
+	{"edgegw/bench/beside", "github.com/mochi-mqtt/server/v2", false, ""},
+	{"edgegw/bench/beside", "edgegw/gateway", false, "only the command imports gateway"},
 	{"edgegw", "edgegw/gateway", true, "only the command imports gateway"},
 	{"edgegw/fiscal/sandbox", "edgegw/sale", false, "the stand-in for OpenFiskal shares no code with the gateway"},
 	{"edgegw/fiscal/sandbox", "edgegw/sale", true, "the stand-in for OpenFiskal shares no code with the gateway"},

@@ -238,27 +238,40 @@ func (d *loader) run(ctx context.Context, window int, until time.Time, left *ato
 func (d *loader) publish() {
 	id := d.free[len(d.free)-1]
 	d.free = d.free[:len(d.free)-1]
-	now := time.Now()
+	d.at[id] = time.Now()
+	d.add(id, d.at[id])
+}
+
+// add appends a PUBLISH of a new sale to what is sent.
+func (d *loader) add(id uint16, now time.Time) {
 	d.payload, _ = d.bulk.Append(d.payload[:0], now)
 	d.out = appendLength(append(d.out, 0x32), 2+len(d.topic)+2+len(d.payload))
 	d.out = append(binary.BigEndian.AppendUint16(d.out, uint16(len(d.topic))), d.topic...)
 	d.out = append(binary.BigEndian.AppendUint16(d.out, id), d.payload...)
-	d.at[id] = now
 }
 
 // acked takes one PUBACK.
 func (d *loader) acked() error {
-	var p [4]byte
-	if _, err := io.ReadFull(d.r, p[:]); err != nil {
+	id, err := d.puback()
+	if err != nil {
 		return err
-	}
-	id := binary.BigEndian.Uint16(p[2:])
-	if p[0] != 0x40 || p[1] != 2 || id == 0 || id > mostInFlight {
-		return fmt.Errorf("% x is no PUBACK of ours", p)
 	}
 	d.took = append(d.took, time.Since(d.at[id]))
 	d.free = append(d.free, id)
 	return nil
+}
+
+// puback reads one, and gives its packet identifier.
+func (d *loader) puback() (uint16, error) {
+	var p [4]byte
+	if _, err := io.ReadFull(d.r, p[:]); err != nil {
+		return 0, err
+	}
+	id := binary.BigEndian.Uint16(p[2:])
+	if p[0] != 0x40 || p[1] != 2 || id == 0 || id > mostInFlight {
+		return 0, fmt.Errorf("% x is no PUBACK of ours", p)
+	}
+	return id, nil
 }
 
 // Len is how many devices are connected.
