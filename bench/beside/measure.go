@@ -32,9 +32,9 @@ var allCases = []load{
 	{key: "1000x1", devices: 1000, window: 1, lasts: 1500 * time.Millisecond},
 	{key: "100x16", devices: 100, window: 16, lasts: 1500 * time.Millisecond},
 	{key: "1x64", devices: 1, window: 64, lasts: 1500 * time.Millisecond},
-	{key: "open50", devices: 50, rate: 50, lasts: 6 * time.Second},
+	{key: "open50", devices: 50, rate: 50, lasts: 5 * time.Second},
 	{key: "open500", devices: 500, rate: 500, lasts: 3 * time.Second},
-	{key: "one", devices: 1, rate: 50, lasts: 3 * time.Second},
+	{key: "one", devices: 1, rate: 50, lasts: 2 * time.Second},
 	{key: proof, devices: 20, window: 1},
 }
 

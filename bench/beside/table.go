@@ -74,13 +74,13 @@ func (c Case) row(key string) (Row, bool) {
 // print gives everything as Markdown.
 func (r *Report) print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s; %s.\n", r.Machine, r.Date)
-	for _, key := range []string{"edgegw", "mosquitto", "nats", "go"} {
+	about := []string{r.Machine}
+	for _, key := range []string{"edgegw", "mosquitto", "nats"} {
 		if v := r.Versions[key]; v != "" {
-			fmt.Fprintf(&b, "%s: %s. ", key, v)
+			about = append(about, v)
 		}
 	}
-	b.WriteString("\n")
+	fmt.Fprintf(&b, "%s; %s.\n", strings.Join(about, "; "), r.Date)
 	for _, c := range r.Cases {
 		c.print(&b)
 	}
