@@ -235,6 +235,7 @@ func (d *drain) fill(b *testing.B, c drainCell) {
 	}
 	defer db.Close()
 	encoder := fiscal.Encoder{NewKey: newUUID}
+	accepted := time.Now().Add(-time.Hour) // a backlog, and not sales that happen now
 	var wg sync.WaitGroup
 	for n := range c.calls(d.registers)/3 + 1 {
 		i := n % d.registers
@@ -242,7 +243,7 @@ func (d *drain) fill(b *testing.B, c drainCell) {
 		op := newOperation()
 		dev := sale.Device{ID: drainDevice(i), Register: drainRegister(i), Kind: "pump"}
 		wg.Add(1)
-		db.Append(context.Background(), sale.Entry{Event: e, Raw: raw, Device: dev.ID, Register: dev.Register, At: time.Now(), Currency: "EUR", Operation: op,
+		db.Append(context.Background(), sale.Entry{Event: e, Raw: raw, Device: dev.ID, Register: dev.Register, At: accepted, Currency: "EUR", Operation: op,
 			Opening: sale.Freeze(encoder.Encode(e, dev.Register, dev, op, true, 2), raw)}, func(_ sale.Accepted, err error) {
 			if err != nil {
 				b.Error(err)

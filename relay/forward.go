@@ -21,6 +21,7 @@ type queue struct {
 	failures   int           // in a row
 	unresolved bool          // an attempt before the one under way is still in doubt
 	probe      uint64        // its attempt is the uplink's probe
+	live       bool          // what it sends happens now, and is not of a backlog
 	doubtOf    int64         // the event whose attempt, begun by this process,
 	doubted    time.Time     // has been in doubt since
 	next       time.Time     // not before; with the monotonic clock, so a jump of the wall clock does not touch it
@@ -226,8 +227,8 @@ func (r *Relay) try(ctx, late context.Context, head sale.Head, q *queue) error {
 	}
 	defer r.uplink.leave(probe)
 	q.probe = probe
-	live := r.o.Now().Sub(head.Accepted) < liveAge
-	if r.pace.enter(ctx, live) != nil {
+	q.live = r.o.Now().Sub(head.Accepted) < liveAge
+	if r.pace.enter(ctx, q.live) != nil {
 		return nil
 	}
 	defer r.pace.leave()
@@ -247,7 +248,7 @@ func (r *Relay) try(ctx, late context.Context, head sale.Head, q *queue) error {
 	if err != nil || !begun {
 		return err
 	}
-	return r.sendEvent(ctx, late, call, head.Rest, q, live)
+	return r.sendEvent(ctx, late, call, head.Rest, q)
 }
 
 // liveAge is how long after its acceptance an event counts as one that happens
@@ -320,7 +321,7 @@ func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, erro
 	if ctx.Err() != nil {
 		return false, nil
 	}
-	a := r.nextAttempt(*call)
+	a := r.nextAttempt(*call, q)
 	err := r.journal.Begin(context.WithoutCancel(ctx), a)
 	if errors.Is(err, sale.ErrNone) {
 		return false, nil // superseded by a newer update just now
@@ -337,9 +338,9 @@ func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, erro
 }
 
 // nextAttempt is an attempt that begins now.
-func (r *Relay) nextAttempt(c sale.Call) sale.Attempt {
+func (r *Relay) nextAttempt(c sale.Call, q *queue) sale.Attempt {
 	now := r.o.Now()
-	return sale.Attempt{Call: c, At: now, Next: now.Add(sale.SettleDelay), MayWait: r.patience()}
+	return sale.Attempt{Call: c, At: now, Next: now.Add(sale.SettleDelay), MayWait: r.patience(q)}
 }
 
 // begun takes over what the journal has noted of the attempt.
@@ -355,7 +356,7 @@ func (q *queue) begun(call *sale.Call, at time.Time) {
 // sendEvent sends a call whose begin is noted, and then the calls of the same
 // event behind it: the commit that settles the one notes the begin of the next,
 // so that nothing waits in between.
-func (r *Relay) sendEvent(ctx, late context.Context, call sale.Call, rest []sale.Call, q *queue, live bool) error {
+func (r *Relay) sendEvent(ctx, late context.Context, call sale.Call, rest []sale.Call, q *queue) error {
 	for {
 		then, err := r.send(ctx, late, call, rest, q)
 		if err != nil || then == nil {
@@ -363,7 +364,7 @@ func (r *Relay) sendEvent(ctx, late context.Context, call sale.Call, rest []sale
 		}
 		call, rest = then.Call, rest[1:]
 		q.begun(&call, then.At)
-		if r.pace.again(ctx, live) != nil {
+		if r.pace.again(ctx, q.live) != nil {
 			return nil // noted as in doubt, and looked up at the next start
 		}
 	}
@@ -374,6 +375,9 @@ func (r *Relay) sendEvent(ctx, late context.Context, call sale.Call, rest []sale
 // gateway forget (law 2). then is the attempt of the next call, if it was begun
 // with it.
 func (r *Relay) send(ctx, late context.Context, call sale.Call, rest []sale.Call, q *queue) (then *sale.Attempt, err error) {
+	if r.pace.spread(ctx) != nil {
+		return nil, nil // noted as in doubt, and looked up at the next start
+	}
 	from := time.Now()
 	answer, err := r.fiscal.Do(late, call)
 	if err != nil && late.Err() != nil {
@@ -382,11 +386,11 @@ func (r *Relay) send(ctx, late context.Context, call sale.Call, rest []sale.Call
 	if err == nil {
 		r.timed(time.Since(from))
 		r.reached()
-		o := sale.Outcome{Call: call, Answer: &answer, At: r.o.Now(), MayWait: r.patience()}
+		o := sale.Outcome{Call: call, Answer: &answer, At: r.o.Now(), MayWait: r.patience(q)}
 		if len(rest) > 0 && ctx.Err() == nil {
 			next := rest[0]
 			next.Operation = answer.Operation
-			a := r.nextAttempt(next)
+			a := r.nextAttempt(next, q)
 			o.Then = &a
 		}
 		recorded, err := r.settle(ctx, o, q)

@@ -23,6 +23,7 @@ type pace struct {
 	slow   time.Time // of the last halving
 	tokens float64
 	at     time.Time // when tokens was right
+	wire   time.Time // when the last request that was let out would leave, were there no bursts
 	free   int       // requests that may still be under way
 	lines  [2]line
 	next   int    // the line that is served first
@@ -133,6 +134,37 @@ func (p *pace) wait(ctx context.Context, live, slot bool) error {
 	}
 	p.serve() // others may go past it, or instead of it
 	return ctx.Err()
+}
+
+// spread waits before a request that has a token leaves. Between the two lies a commit, and
+// a disk that stops for a moment would let all that waited for it leave at once.
+func (p *pace) spread(ctx context.Context) error {
+	p.mu.Lock()
+	now := time.Now()
+	each := time.Duration(float64(time.Second) / p.rate)
+	ahead := time.Duration(p.burst * float64(each))
+	if least := now.Add(-ahead); p.wire.Before(least) {
+		p.wire = least
+	}
+	p.wire = p.wire.Add(each)
+	wait := p.wire.Sub(now)
+	p.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	return pause(ctx, wait, nil)
+}
+
+// heldUp is how long those that could go now, were it not for the rate, have to do with
+// it.
+func (p *pace) heldUp() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, l := range p.lines {
+		n += len(l.have) + min(len(l.need), max(0, p.free))
+	}
+	return time.Duration(float64(n) / p.rate * float64(time.Second))
 }
 
 func (p *pace) leave() {

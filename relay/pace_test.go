@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +120,48 @@ func TestA429HalvesTheRate(t *testing.T) {
 		}
 		if rate, _ := p.now(); rate != 100 {
 			t.Errorf("rate %v", rate)
+		}
+	})
+}
+
+// Requests that had their token one by one and then waited for the same commit leave no
+// faster than the rate, but for a burst; at the rate itself nobody waits.
+func TestSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(100, 100)
+		began := time.Now()
+		for range 200 {
+			<-time.After(10 * time.Millisecond)
+			if err := p.spread(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("200 requests at the rate took %v", took)
+		}
+		began = time.Now()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var left []time.Duration
+		for range 60 {
+			wg.Go(func() {
+				if p.spread(t.Context()) == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					left = append(left, time.Since(began))
+				}
+			})
+		}
+		wg.Wait()
+		for i, at := range left {
+			if want := time.Duration(max(0, i+1-mostBurst)) * 10 * time.Millisecond; at < want-10*time.Millisecond || at > want+10*time.Millisecond {
+				t.Errorf("request %d left after %v, want %v", i, at, want)
+			}
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if p.spread(gone) == nil {
+			t.Error("one that has gone left")
 		}
 	})
 }

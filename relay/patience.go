@@ -7,18 +7,25 @@ import (
 
 // Where several queues send, the commit of an attempt's begin or end may wait for those
 // of others, which change the same pages of the disk: by a small part of what a request
-// takes, so that the queue is not slower for it.
+// takes, so that the queue is not slower for it. A backlog that the site's rate holds up
+// may wait longer, because others use the rate meanwhile; what happens now does not.
 const (
 	severalQueues = 4
 	patiencePart  = 64
 	mostPatience  = 5 * time.Millisecond
+	heldUpPart    = 4
+	mostHeldUp    = 20 * time.Millisecond
 )
 
-func (r *Relay) patience() time.Duration {
+func (r *Relay) patience(q *queue) time.Duration {
 	if r.busy.Load() < severalQueues {
 		return 0
 	}
-	return min(mostPatience, time.Duration(r.took.Load())/patiencePart)
+	d := min(mostPatience, time.Duration(r.took.Load())/patiencePart)
+	if !q.live {
+		d = max(d, min(mostHeldUp, r.pace.heldUp()/heldUpPart))
+	}
+	return d
 }
 
 // timed takes into account how long a request took that was answered.
