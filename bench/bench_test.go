@@ -14,11 +14,11 @@ func TestTimes(t *testing.T) {
 	for i := 1000; i > 0; i-- {
 		all = append(all, time.Duration(i)*time.Millisecond)
 	}
-	got := timesOf(all, 10*time.Second)
+	got := Sum(all, 10*time.Second)
 	if want := (Times{Count: 1000, PerSecond: 100, P50: 501e3, P95: 951e3, P99: 991e3, Max: 1000e3}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := timesOf(nil, time.Second); got != (Times{}) {
+	if got := Sum(nil, time.Second); got != (Times{}) {
 		t.Errorf("of nothing: %+v", got)
 	}
 }

@@ -54,5 +54,5 @@ func MeasureFloor(ctx context.Context, dir string, lasts time.Duration) (f Floor
 		}
 		all = append(all, time.Since(from))
 	}
-	return Floor{timesOf(all, time.Since(began)), pageBytes}, ctx.Err()
+	return Floor{Sum(all, time.Since(began)), pageBytes}, ctx.Err()
 }

@@ -192,7 +192,7 @@ func (l *Load) together(ctx context.Context, n, window int, do func(ctx context.
 		all = append(all, d.took...)
 		d.took = d.took[:0]
 	}
-	return timesOf(all, took), errors.Join(errs...)
+	return Sum(all, took), errors.Join(errs...)
 }
 
 // loader is one device.

@@ -16,10 +16,7 @@ type Times struct {
 }
 
 // Sum sums up how long things took that happened in that time; it sorts all.
-func Sum(all []time.Duration, in time.Duration) Times { return timesOf(all, in) }
-
-// timesOf sums up what happened in took; it sorts all.
-func timesOf(all []time.Duration, took time.Duration) Times {
+func Sum(all []time.Duration, took time.Duration) Times {
 	if len(all) == 0 || took <= 0 {
 		return Times{}
 	}
