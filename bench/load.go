@@ -23,6 +23,23 @@ type Login struct {
 	Secret string
 }
 
+// Logins has n devices added, several at a time, and gives how each gets in. add is told
+// which one.
+func Logins(ctx context.Context, n int, add func(i int) (Login, error)) ([]Login, error) {
+	logins, errs := make([]Login, n), make([]error, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(8, n) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				logins[i], errs[i] = add(i)
+			}
+		})
+	}
+	wg.Wait()
+	return logins, errors.Join(append(errs, ctx.Err())...)
+}
+
 // Load is devices that are connected and publish whole sales of 1 KiB (QoS 1, MQTT
 // 3.1.1), each with a number of sales in flight. It is cheaper than real devices, so that
 // the load leaves the processor to what is measured.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ type peer struct {
 	queues     bool   // it keeps messages only for a subscriber that is away
 	fresh      bool   // it begins anew for each turn: it writes all that waits again with each change
 	command    func(o options, dir string, port int) ([]string, error)
-	login      func(dir string, n int) (loginList, error) // nil: it lets everybody in
+	login      func(ctx context.Context, dir string, n int) (loginList, error) // nil: it lets everybody in
 }
 
 func (p peer) name() string { return p.key }

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -82,7 +80,7 @@ func (s *server) ready(ctx context.Context, n int) error {
 	if find == nil {
 		find = anyLogins
 	}
-	logins, err := find(s.dir, n)
+	logins, err := find(ctx, s.dir, n)
 	if err != nil {
 		return err
 	}
@@ -157,7 +155,7 @@ func freePort() (int, error) {
 
 func device(i int) string { return fmt.Sprintf("pump-%04d", i) }
 
-func anyLogins(_ string, n int) (all loginList, _ error) {
+func anyLogins(_ context.Context, _ string, n int) (all loginList, _ error) {
 	for i := range n {
 		all = append(all, bench.Login{ID: sale.DeviceID(device(i)), Secret: "any"})
 	}
@@ -165,7 +163,7 @@ func anyLogins(_ string, n int) (all loginList, _ error) {
 }
 
 // rawLogins are those that brokertest.NewGuard knows.
-func rawLogins(_ string, n int) (all loginList, _ error) {
+func rawLogins(_ context.Context, _ string, n int) (all loginList, _ error) {
 	for i := range n {
 		all = append(all, bench.Login{ID: sale.DeviceID(device(i)), Secret: "s-" + device(i)})
 	}
@@ -174,25 +172,16 @@ func rawLogins(_ string, n int) (all loginList, _ error) {
 
 // edgegwLogins adds devices as a technician would. They have no key of OpenFiskal yet:
 // what they sell waits.
-func edgegwLogins(dir string, n int) (loginList, error) {
+func edgegwLogins(ctx context.Context, dir string, n int) (loginList, error) {
 	client, err := admin.Dial(filepath.Join(dir, "data", admin.SocketName))
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	logins, errs := make(loginList, n), make([]error, n)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(8, n) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				made, err := client.AddDevice(ctx, admin.AddDevice{DeviceID: sale.DeviceID(device(i)), RegisterID: sale.RegisterID("reg_" + device(i)), Kind: "kiosk"}, "beside")
-				logins[i], errs[i] = bench.Login{ID: made.DeviceID, Secret: made.Password}, err
-			}
-		})
-	}
-	wg.Wait()
-	return logins, errors.Join(errs...)
+	return bench.Logins(ctx, n, func(i int) (bench.Login, error) {
+		made, err := client.AddDevice(ctx, admin.AddDevice{DeviceID: sale.DeviceID(device(i)), RegisterID: sale.RegisterID("reg_" + device(i)), Kind: "kiosk"}, "beside")
+		return bench.Login{ID: made.DeviceID, Secret: made.Password}, err
+	})
 }

@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -188,18 +186,9 @@ func (b *benchRun) death() error {
 // add adds devices with registers of their own; withKey says whether these have a key,
 // without which nothing of them is sent.
 func (b *benchRun) add(ctx context.Context, name string, n int, withKey bool) ([]bench.Login, error) {
-	logins, errs := make([]bench.Login, n), make([]error, n)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(8, n) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				logins[i], errs[i] = b.addOne(ctx, fmt.Sprintf("%s-%04d", name, i), withKey)
-			}
-		})
-	}
-	wg.Wait()
-	return logins, errors.Join(append(errs, ctx.Err())...)
+	return bench.Logins(ctx, n, func(i int) (bench.Login, error) {
+		return b.addOne(ctx, fmt.Sprintf("%s-%04d", name, i), withKey)
+	})
 }
 
 func (b *benchRun) addOne(ctx context.Context, id string, withKey bool) (bench.Login, error) {
