@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -57,7 +58,7 @@ func (c *Client) exchange(ctx context.Context, cred credential, q request) (repl
 	lane := c.way.take()
 	defer c.way.leave(lane)
 	w := watch{lane: lane}
-	res, err := w.roundTrip(ctx, func(ctx context.Context) *http.Request { return c.newRequest(ctx, cred, q) })
+	res, err := w.roundTrip(c.newRequest(httptrace.WithClientTrace(ctx, w.trace()), cred, q))
 	if err != nil {
 		c.way.retire(lane, c.timeout)
 		p := transportProblem(err, &w)

@@ -1,7 +1,6 @@
 package fiscal
 
 import (
-	"context"
 	"crypto/tls"
 	"net/http"
 	"net/http/httptrace"
@@ -18,17 +17,18 @@ type watch struct {
 	looking atomic.Bool // it stands in the lane's door
 }
 
-// roundTrip makes the request, once it is its turn to look for a connection.
-func (w *watch) roundTrip(ctx context.Context, request func(context.Context) *http.Request) (*http.Response, error) {
+// roundTrip makes a request that has w's trace, once it is its turn to look for a
+// connection.
+func (w *watch) roundTrip(r *http.Request) (*http.Response, error) {
 	if !w.lane.open.Load() {
-		if err := w.lane.enter(ctx); err != nil {
+		if err := w.lane.enter(r.Context()); err != nil {
 			w.asked.Store(true) // in vain: nothing has left
 			return nil, err
 		}
 		w.looking.Store(true)
 		defer w.found()
 	}
-	res, err := w.lane.transport.RoundTrip(request(httptrace.WithClientTrace(ctx, w.trace())))
+	res, err := w.lane.transport.RoundTrip(r)
 	if err == nil && res.ProtoMajor < 2 {
 		w.lane.open.Store(true) // each request needs a connection of its own
 	}
