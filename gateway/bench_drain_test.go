@@ -24,7 +24,6 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"edgegw/bench"
 	"edgegw/devicekeys"
 	"edgegw/fiscal"
 	"edgegw/fiscal/sandbox"
@@ -167,25 +166,17 @@ func (d *drain) measure(b *testing.B, c drainCell) {
 // span waits until it is under way and gives what a span of it used.
 func (d *drain) span(b *testing.B, c drainCell, start cloudCount) (f drainFigures) {
 	<-time.After(drainWarm)
-	before, err := bench.UsageOf(os.Getpid())
-	if err != nil {
-		b.Fatal(err)
-	}
-	from, began, cpu := d.cloud.order(c.order()), time.Now(), processorTime()
+	from, began, before := d.cloud.order(c.order()), time.Now(), usage(b)
 	<-time.After(drainSpan)
-	cpu = processorTime() - cpu
+	after := usage(b)
 	to, took := d.cloud.order(c.order()), time.Since(began)
-	after, err := bench.UsageOf(os.Getpid())
-	if err != nil {
-		b.Fatal(err)
-	}
 	n := float64(to.Requests - from.Requests)
 	f.ofBound = n / took.Seconds() / c.bound(min(d.registers, mostInFlight))
-	f.cpu, f.cloud = float64(cpu.Microseconds())/n, float64((to.CPU-from.CPU).Microseconds())/n
+	f.cpu, f.cloud = float64((after.CPU-before.CPU).Microseconds())/n, float64((to.CPU-from.CPU).Microseconds())/n
 	f.written = float64(after.Written-before.Written) / n
 	f.throttled, f.disorder = float64(to.Throttled-from.Throttled), float64(to.Disorder-from.Disorder)
 	f.connections = float64(to.Accepted - start.Accepted)
-	f.memory, f.goroutines = float64(residentBytes())/(1<<20), float64(runtime.NumGoroutine())
+	f.memory, f.goroutines = float64(after.Memory)/(1<<20), float64(runtime.NumGoroutine())
 	return f
 }
 
@@ -234,24 +225,12 @@ func (d *drain) fill(b *testing.B, c drainCell) {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	encoder := fiscal.Encoder{NewKey: newUUID}
 	accepted := time.Now().Add(-time.Hour) // a backlog, and not sales that happen now
-	var wg sync.WaitGroup
-	for n := range c.calls(d.registers)/3 + 1 {
+	appendSales(b, db, c.calls(d.registers)/3+1, func(n int) (sale.Device, sale.Entry) {
 		i := n % d.registers
 		raw, e := d.event()
-		op := newOperation()
-		dev := sale.Device{ID: drainDevice(i), Register: drainRegister(i), Kind: "pump"}
-		wg.Add(1)
-		db.Append(context.Background(), sale.Entry{Event: e, Raw: raw, Device: dev.ID, Register: dev.Register, At: accepted, Currency: "EUR", Operation: op,
-			Opening: sale.Freeze(encoder.Encode(e, dev.Register, dev, op, true, 2), raw)}, func(_ sale.Accepted, err error) {
-			if err != nil {
-				b.Error(err)
-			}
-			wg.Done()
-		})
-	}
-	wg.Wait()
+		return sale.Device{ID: drainDevice(i), Register: drainRegister(i), Kind: "pump"}, sale.Entry{Event: e, Raw: raw, At: accepted, Operation: newOperation()}
+	})
 }
 
 // bare measures the yardstick.

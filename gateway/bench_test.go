@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -203,7 +202,7 @@ func BenchmarkMillionWaiting(b *testing.B) {
 		e, idle := empty.firstAck(b)
 		f, loaded := full.firstAck(b)
 		extra = append(extra, (f-e).Seconds()*1000)
-		memory = append(memory, float64(int64(loaded)-int64(idle))/(1<<20))
+		memory = append(memory, float64(loaded-idle)/(1<<20))
 	}
 	b.ReportMetric(median(extra), "ms-later")
 	b.ReportMetric(median(memory), "MiB-more")
@@ -211,7 +210,7 @@ func BenchmarkMillionWaiting(b *testing.B) {
 }
 
 // firstAck starts the gateway, sells one sale and ends it.
-func (s *testSite) firstAck(b *testing.B) (time.Duration, uint64) {
+func (s *testSite) firstAck(b *testing.B) (time.Duration, int64) {
 	runtime.GC()
 	began := time.Now()
 	s.on()
@@ -231,7 +230,7 @@ func (s *testSite) firstAck(b *testing.B) (time.Duration, uint64) {
 	}
 	took := time.Since(began)
 	runtime.GC()
-	rss := residentBytes()
+	rss := usage(b).Memory
 	conn.Close()
 	s.stop()
 	if err := <-s.ended; err != nil {
@@ -240,14 +239,13 @@ func (s *testSite) firstAck(b *testing.B) (time.Duration, uint64) {
 	return took, rss
 }
 
-func residentBytes() uint64 {
-	b, err := os.ReadFile("/proc/self/statm")
+// usage is what this process has used.
+func usage(b *testing.B) bench.Usage {
+	u, err := bench.UsageOf(os.Getpid())
 	if err != nil {
-		return 0
+		b.Fatal(err)
 	}
-	var total, resident uint64
-	fmt.Sscan(strings.TrimSpace(string(b)), &total, &resident)
-	return resident * uint64(os.Getpagesize())
+	return u
 }
 
 func median(v []float64) float64 {
@@ -276,20 +274,28 @@ func fillQueue(b *testing.B, dir string, registers, sales int) {
 			b.Fatal(err)
 		}
 	}
-	encoder := fiscal.Encoder{NewKey: newUUID}
 	bulk := simulator.NewBulk(simulator.Source(1, "fill"), "EUR")
-	var wg sync.WaitGroup
-	for n := range sales {
-		d := devices[n%registers]
+	appendSales(b, db, sales, func(n int) (sale.Device, sale.Entry) {
 		raw, _ := bulk.Append(nil, time.Now())
 		e, fault := sale.Parse(sale.Whole, raw)
 		if fault != nil {
 			b.Fatal(fault)
 		}
-		op := newUUID()
+		return devices[n%registers], sale.Entry{Event: e, Raw: raw, At: time.Now(), Operation: newUUID()}
+	})
+}
+
+// appendSales puts n whole sales into the journal; the next one's device, event, bytes,
+// time and operation come from next.
+func appendSales(b *testing.B, db *store.DB, n int, next func(i int) (sale.Device, sale.Entry)) {
+	encoder := fiscal.Encoder{NewKey: newUUID}
+	var wg sync.WaitGroup
+	for i := range n {
+		d, x := next(i)
+		x.Device, x.Register, x.Currency = d.ID, d.Register, "EUR"
+		x.Opening = sale.Freeze(encoder.Encode(x.Event, d.Register, d, x.Operation, true, 2), x.Raw)
 		wg.Add(1)
-		db.Append(context.Background(), sale.Entry{Event: e, Raw: raw, Device: d.ID, Register: d.Register, At: time.Now(), Currency: "EUR", Operation: op,
-			Opening: sale.Freeze(encoder.Encode(e, d.Register, d, op, true, 2), raw)}, func(_ sale.Accepted, err error) {
+		db.Append(context.Background(), x, func(_ sale.Accepted, err error) {
 			if err != nil {
 				b.Error(err)
 			}
