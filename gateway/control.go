@@ -70,6 +70,7 @@ type control struct {
 
 	identifying identifying
 	rehearsing  sync.Mutex // one test sale at a time
+	trials      string     // the folder in which the site of one lies
 
 	closing sync.Once
 	undos   []func() error

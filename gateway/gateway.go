@@ -197,6 +197,7 @@ func (k *control) openData() error {
 			return fmt.Errorf("remove what was left: %w", err)
 		}
 	}
+	k.trials = dir
 	return finishRestore(dir)
 }
 

@@ -107,10 +107,10 @@ func (k *control) rehearse(ctx context.Context, r Rehearsal) (done Rehearsed, er
 	if k.options.Rehearse == nil {
 		return done, errNoStandIn
 	}
-	if free := space(k.config.DataDir); free != nil && free.Free < rehearsalRoom {
-		return done, fmt.Errorf("there are %d MB of free space in %s, and real sales need them", free.Free>>20, k.config.DataDir)
+	if free := space(k.trials); free != nil && free.Free < rehearsalRoom {
+		return done, fmt.Errorf("there are %d MB of free space in %s, and real sales need them", free.Free>>20, k.trials)
 	}
-	r.Dir = filepath.Join(k.config.DataDir, rehearsalNest)
+	r.Dir = filepath.Join(k.trials, rehearsalNest)
 	if err := errors.Join(os.RemoveAll(r.Dir), os.Mkdir(r.Dir, 0o700)); err != nil {
 		return done, fmt.Errorf("make a folder for it: %w", err)
 	}

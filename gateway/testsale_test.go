@@ -176,9 +176,7 @@ func TestATestSaleWithoutRoom(t *testing.T) {
 		t.Error("it was tried all the same")
 		return Rehearsed{}, nil
 	}
-	home := s.control.config.DataDir
-	defer func() { s.control.config.DataDir = home }()
-	s.control.config.DataDir = filepath.Join(home, "edgegw.lock") // nothing can be made below a file
+	s.trials = filepath.Join(s.dir, "edgegw.lock") // nothing can be made below a file
 	got, err := s.TestSale(t.Context(), "pump-01", "test")
 	if err != nil || !strings.Contains(got.Sentence, "It could not be made: make a folder for it: ") || state(got.Checks, checkStandIn) != doctor.Failed || state(got.Checks, checkGateway) != doctor.OK {
 		t.Errorf("%+v, %v", got, err)
@@ -187,7 +185,7 @@ func TestATestSaleWithoutRoom(t *testing.T) {
 	if !smallDisk(t, small, rehearsalRoom/2) {
 		return
 	}
-	s.control.config.DataDir = small
+	s.trials = small
 	got, err = s.TestSale(t.Context(), "pump-01", "test")
 	if err != nil || !strings.Contains(got.Sentence, "MB of free space in "+small+", and real sales need them") {
 		t.Errorf("a full disk: %+v, %v", got, err)
