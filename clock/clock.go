@@ -45,6 +45,13 @@ const (
 	renew = time.Hour
 	// jump is what a clock that nobody keeps right may not do, at once or in steps.
 	jump = 2 * time.Minute
+	// believe is how long the kernel's word on its clock is taken for the present
+	// one, while that clock goes as time does: it is asked for each sale, and each
+	// time costs a system call.
+	believe = 100 * time.Millisecond
+	// step is by how much the clock may differ from the time that has passed before
+	// the kernel is asked anew: whoever set it has made it unsynchronised.
+	step = 10 * time.Millisecond
 )
 
 // Options of a Clock. Zero fields are production.
@@ -66,6 +73,8 @@ type Clock struct {
 	known   bool      // there is an estimate
 	at      time.Time // the last estimate …
 	taken   time.Time // … and when it was made, with the monotonic clock
+	kept    bool      // what the kernel said of its clock …
+	asked   time.Time // … and when, with the monotonic clock
 	quality Quality
 	source  Source
 	seen    time.Time // what the box's clock said then
@@ -147,14 +156,17 @@ func (c *Clock) Bounds() (now, least time.Time) {
 }
 
 func (c *Clock) read() (time.Time, Quality) {
-	wall, sync, mono := c.wall().Round(0), c.synchronised(), time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := facts{wall: wall, synchronised: sync, built: c.built, journal: c.journal}
+	wall, mono := c.wall().Round(0), time.Now()
+	by := wall.Sub(c.seen) - mono.Sub(c.taken)
+	if !c.known || by.Abs() > step || mono.Sub(c.asked) > believe {
+		c.kept, c.asked = c.synchronised(), mono
+	}
+	f := facts{wall: wall, synchronised: c.kept, built: c.built, journal: c.journal}
 	if c.known {
-		elapsed := mono.Sub(c.taken)
 		f.before, f.continued = c.quality, c.base.Add(mono.Sub(c.based))
-		if by := wall.Sub(c.seen) - elapsed; by.Abs() > jump {
+		if by.Abs() > jump {
 			c.jumped, c.jumpAt = by, f.continued
 		}
 	}

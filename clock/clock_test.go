@@ -186,3 +186,38 @@ func TestTheTightestHintCounts(t *testing.T) {
 		off("the service's clock was set back", -time.Hour)
 	})
 }
+
+// The kernel is not asked for each sale, but whenever its clock was set.
+func TestTheKernelIsAskedSeldomAndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const years = 5 * 365 * 24 * time.Hour
+		offset, kept, asked := time.Until(now), true, 0
+		c := New(Options{Built: b, Wall: func() time.Time { return time.Now().Add(offset) }, Synchronised: func() bool { asked++; return kept }})
+		for range 1000 {
+			c.Now()
+			time.Sleep(time.Millisecond)
+		}
+		if asked < 5 || asked > 20 {
+			t.Errorf("asked %d times for 1,000 sales in a second", asked)
+		}
+		offset, kept = offset+years, false // date --set; no time passes
+		if at, q := c.read(); q != Informative || at.After(now.Add(time.Minute)) {
+			t.Errorf("a clock that was set just now: %s, %s", at, q)
+		}
+		offset, kept = offset-years, true
+		time.Sleep(time.Second)
+		c.Now()
+		kept = false // the daemon was ended; nothing moves
+		time.Sleep(believe + time.Millisecond)
+		if q := c.Quality(); q != Informative {
+			t.Errorf("%s, and the kernel has not vouched for it for %s", q, believe)
+		}
+	})
+}
+
+func BenchmarkNow(b *testing.B) {
+	c := New(Options{})
+	for b.Loop() {
+		c.Now()
+	}
+}
