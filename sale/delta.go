@@ -1,6 +1,9 @@
 package sale
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 const (
 	leastCopy  = 12 // a shorter copy costs as much as it saves
@@ -31,9 +34,15 @@ var textPlaces = func() *places {
 	return p
 }()
 
+// tables are those of appendDelta. On the stack one would have the stack of every
+// connection's goroutine grow to 64 KiB, where it stays.
+var tables = sync.Pool{New: func() any { return new(places) }}
+
 // appendDelta appends plain as literals and copies.
 func appendDelta(b, plain, raw []byte) []byte {
-	table := *textPlaces
+	table := tables.Get().(*places)
+	defer tables.Put(table)
+	*table = *textPlaces
 	for i := 0; i+deltaWidth <= len(raw); i += deltaStride {
 		table[hashAt(raw[i:])] = uint32(len(frozenText)+i) + 1
 	}
