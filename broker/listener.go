@@ -275,7 +275,7 @@ func (l *listener) serve(raw net.Conn, addr string, establish listeners.Establis
 	wire := raw
 	if l.tls != nil {
 		t := tls.Server(forgetful{raw}, l.tls)
-		if t.Handshake() != nil { // bounded by the deadline above, and by doors.shut
+		if !l.handshake(t) {
 			l.b.n.unfinished.Add(1)
 			return
 		}
@@ -298,6 +298,20 @@ func (l *listener) serve(raw net.Conn, addr string, establish listeners.Establis
 	if err != nil {
 		l.b.log.Debug("connection ended", "listener", l.id, "remote", addr, "error", err)
 	}
+}
+
+// handshake has a goroutine of its own: what it needs of stack, some 32 KiB, goes
+// with it, where the goroutine that reads would keep it. It is bounded by the
+// socket's deadline, and by doors.shut.
+func (l *listener) handshake(t *tls.Conn) bool {
+	done := make(chan bool, 1)
+	go func() {
+		ok := false
+		defer func() { done <- ok }()
+		defer l.b.recovered(nil, "hand-shake")
+		ok = t.Handshake() == nil
+	}()
+	return <-done
 }
 
 // recovered is deferred around everything that runs for one connection: a panic
