@@ -72,7 +72,6 @@ type Options struct {
 // Broker is the MQTT side of one gateway.
 type Broker struct {
 	guard    Guard
-	acceptor Acceptor
 	mailbox  Mailbox
 	store    Sessions
 	log      *slog.Logger
@@ -89,6 +88,7 @@ type Broker struct {
 	doors     doors
 	devices   devices
 	keeper    keeper
+	crew      crew
 	failures  *failures // answers to wrong credentials; right ones never wait for it
 	n         counters
 	grumble   grumbles
@@ -131,7 +131,7 @@ func New(o Options, g Guard, a Acceptor, m Mailbox, s Sessions) (*Broker, error)
 	}
 	o = o.withDefaults()
 	b := &Broker{
-		guard: g, acceptor: a, mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, now: o.Now, judged: o.Judged, maxBytes: o.MaxPacketBytes, canary: o.Canary,
+		guard: g, crew: newCrew(a), mailbox: m, store: s, log: o.Log, siteTime: o.SiteTime, now: o.Now, judged: o.Judged, maxBytes: o.MaxPacketBytes, canary: o.Canary,
 		doors:    newDoors(o),
 		devices:  newDevices(o.MessagesPerSecond),
 		keeper:   newKeeper(),
@@ -221,6 +221,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("load mqtt sessions: %w", err), b.Close())
 	}
 	b.hook.clients, b.hook.subs = clients, subs
+	b.crew.start()
 	if err := b.server.Serve(); err != nil {
 		return errors.Join(fmt.Errorf("start the mqtt server: %w", err), b.Close())
 	}
@@ -278,6 +279,7 @@ func (b *Broker) Close() error {
 			b.doors.wg.Wait()
 		})
 		err = errors.Join(err, within(closeLimit, "close the mqtt server", func() { _ = b.server.Close() }))
+		close(b.crew.end)
 		ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 		defer cancel()
 		b.saveDirty(ctx)

@@ -185,7 +185,7 @@ func TestTwoDevicesFightForOneName(t *testing.T) {
 				var mu sync.Mutex
 				log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, nil))
 				b, pipes, stop := startPipes(t, log)
-				accept, mail := b.acceptor.(*brokertest.Acceptor), b.mailbox.(*brokertest.Mailbox)
+				accept, mail := b.crew.acceptor.(*brokertest.Acceptor), b.mailbox.(*brokertest.Mailbox)
 				for i := range 20 {
 					mail.Put("pump-01", fmt.Sprint(i), fmt.Sprintf("r%d", i))
 				}

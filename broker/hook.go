@@ -79,7 +79,8 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (out packets.Pac
 	defer h.b.recovered(s.conn, "packet")
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
-		out, err = s.publish(pk)
+		out = pk
+		err = s.publish(&out)
 	case packets.Subscribe, packets.Unsubscribe:
 		if s.pace(s.dev.limit) {
 			out, err = pk, nil
@@ -91,7 +92,8 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (out packets.Pac
 	case packets.Puback:
 		s.acked(pk.PacketID, pk.ReasonCode)
 		if s.pace(s.dev.small) {
-			out, err = neutral(pk), nil
+			out, err = pk, nil
+			neutral(&out)
 		}
 	case packets.Pubrec, packets.Pubcomp, packets.Auth:
 		// The broker sends no QoS 2 and asks for no AUTH. Mochi would look these
@@ -104,13 +106,15 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (out packets.Pac
 
 // publish deals with one PUBLISH, in the order of arrival. QoS 0 and 1 end here,
 // with an answer owed; QoS 2 waits for its commit and goes on to mochi, which
-// keeps the rest of that hand-shake.
-func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
+// keeps the rest of that hand-shake. The packet is given by reference, and so are
+// those below: mochi's are 700 bytes, and each copy is one of the stack that
+// every connection has.
+func (s *session) publish(pk *packets.Packet) error {
 	if pk.PublishValidate(0) != packets.CodeSuccess {
-		return pk, nil // mochi finds the same, and says so to the device
+		return nil // mochi finds the same, and says so to the device
 	}
 	if !s.pace(s.dev.limit) || s.revoked.Load() || s.superseded.Load() {
-		return pk, mochiDrop // what an old connection still holds, the new one is sent again
+		return mochiDrop // what an old connection still holds, the new one is sent again
 	}
 	p := pending{id: pk.PacketID, qos: pk.FixedHeader.Qos}
 	if p.qos == 2 {
@@ -120,7 +124,10 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 	switch r {
 	case routeSale:
 		p.event, p.reply = s.eventOf(kind, pk), s.replyTo(pk)
-		p.verdict = s.accept(*p.event)
+		var ok bool
+		if p.verdict, ok = s.accept(p.event); !ok {
+			return mochiDrop
+		}
 	case routeReceiptGet:
 		p.done, p.request = s.again(pk.Payload)
 		p.reply = s.replyTo(pk)
@@ -140,9 +147,10 @@ func (s *session) publish(pk packets.Packet) (packets.Packet, error) {
 		return s.publish2(pk, p)
 	}
 	if !s.owe(p) {
-		return pk, mochiDrop
+		return mochiDrop
 	}
-	return neutral(pk), nil
+	neutral(pk)
+	return nil
 }
 
 // forgetOpen forgets the PUBRECs without their PUBREL when the session would hold
@@ -173,16 +181,17 @@ func (s *session) roomy() {
 // publish2 waits for the commit, so that mochi's PUBREC comes after it. A PUBLISH
 // whose id still waits for PUBREL is taken again, too: it may be another message
 // of a device that lost its memory, and the Acceptor knows a true duplicate.
-func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error) {
+func (s *session) publish2(pk *packets.Packet, p pending) error {
 	s.late = nil
 	if p.done == forbidden {
 		a := answerTo(s.v5, p.qos, p.done)
 		if a.drop {
-			return pk, mochiDrop
+			return mochiDrop
 		}
 		// Not left to mochi, which answers nothing at all for some topics.
 		_, _ = s.conn.Write(appendPubrecRefusal(nil, p.id, a.code)) // a failed write has closed the connection
-		return neutral(pk), nil
+		neutral(pk)
+		return nil
 	}
 	o := p.done
 	if p.verdict != nil {
@@ -192,34 +201,21 @@ func (s *session) publish2(pk packets.Packet, p pending) (packets.Packet, error)
 			o = s.judge(v, p.qos)
 			s.late = &owedAck{p, v}
 		case <-s.conn.life:
-			return pk, mochiDrop
+			return mochiDrop
 		}
 	}
 	if answerTo(s.v5, p.qos, o).drop {
-		return pk, mochiDrop
+		return mochiDrop
 	}
 	if p.request != nil {
 		s.late = &owedAck{p: p}
 	}
 	s.passed = true
-	return pk, nil
+	return nil
 }
 
-func (s *session) eventOf(kind sale.Kind, pk packets.Packet) *sale.Message {
+func (s *session) eventOf(kind sale.Kind, pk *packets.Packet) *sale.Message {
 	return &sale.Message{Device: s.id, Kind: kind, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Received: s.b.now()}
-}
-
-func (s *session) accept(m sale.Message) <-chan sale.Verdict {
-	if m.QoS == 0 {
-		s.b.n.unsafe.Add(1)
-	}
-	ch := s.b.acceptor.Accept(s.conn.life, m)
-	if ch == nil {
-		none := make(chan sale.Verdict)
-		close(none)
-		return none
-	}
-	return ch
 }
 
 // pace holds the reading of a device that sends more than it may, and reports
@@ -241,7 +237,7 @@ func (s *session) pace(l *rate.Limiter) bool {
 	}
 }
 
-func (s *session) replyTo(pk packets.Packet) *reply {
+func (s *session) replyTo(pk *packets.Packet) *reply {
 	if t := pk.Properties.ResponseTopic; s.v5 && t != "" && mayAnswerAt(s.prefix, t) {
 		return &reply{topic: t, correlation: pk.Properties.CorrelationData}
 	}

@@ -45,6 +45,7 @@ type session struct {
 	takenBy    string      // its address
 	settled    atomic.Bool // CONNACK is out; PUBLISH may be taken
 
+	taken   chan taken   // by the crew; made with the first event
 	pending chan pending // answers owed, in the order of arrival; made with the first
 	late    *owedAck     // what a QoS 2 PUBLISH is told, owed after mochi's PUBREC
 	passed  bool         // a QoS 2 PUBLISH is on disk and may be answered by mochi

@@ -172,11 +172,10 @@ var (
 // answers with nothing: a PUBACK for the id 0, which cannot be in flight. It is
 // cheaper than a rejection in OnPublish, where mochi boxes the whole packet for
 // a log line that is never written.
-func neutral(pk packets.Packet) packets.Packet {
+func neutral(pk *packets.Packet) {
 	pk.FixedHeader = packets.FixedHeader{Type: packets.Puback}
 	pk.PacketID = 0
 	pk.Payload = nil
-	return pk
 }
 
 // mend corrects what mochi is about to write. A second PUBLISH with QoS 2 and an
