@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"edgegw/pacing"
 	"edgegw/sale"
 )
 
@@ -329,7 +330,7 @@ func (r *Relay) note(ctx context.Context, call *sale.Call, q *queue) (bool, erro
 	if err != nil {
 		// Nothing was sent. A full disk may get room again.
 		r.log.Warn("an attempt cannot be noted", "register", call.Register, "cause", err)
-		q.next = time.Now().Add(backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
+		q.next = time.Now().Add(pacing.Backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
 		q.failures++
 		return false, nil
 	}
@@ -432,7 +433,7 @@ func (r *Relay) settle(ctx context.Context, o sale.Outcome, q *queue) (bool, err
 			return false, fmt.Errorf("the queue of %s has moved under an attempt: %w", o.Call.Register, err)
 		}
 		r.log.Error("an outcome cannot be recorded", "register", o.Call.Register, "cause", err)
-		if r.rest(ctx, q, backoff(time.Second, 10*time.Second, failures, r.o.Jitter)); ctx.Err() != nil {
+		if r.rest(ctx, q, pacing.Backoff(time.Second, 10*time.Second, failures, r.o.Jitter)); ctx.Err() != nil {
 			return false, nil // in doubt on disk: the next start looks it up
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"edgegw/pacing"
 	"edgegw/sale"
 )
 
@@ -39,14 +40,11 @@ func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *que
 
 // wait is how long to leave a call alone after a problem.
 func (r *Relay) wait(p *sale.Problem, course sale.Course, q *queue) time.Duration {
-	wait := max(p.Least(), backoff(course.First, course.Most, q.failures, r.o.Jitter))
+	wait := max(p.Least(), pacing.Backoff(course.First, course.Most, q.failures, r.o.Jitter))
 	if course.Blocked {
 		wait = course.Most
 	}
-	if p.RetryAfter > 0 {
-		wait += r.o.Jitter(max(p.RetryAfter/4, time.Second/2)) // never all at the same moment
-	}
-	return wait
+	return pacing.Later(wait, p.RetryAfter, r.o.Jitter)
 }
 
 // isSigning reads a 422 that says nothing of signing as signing being down while
@@ -91,7 +89,7 @@ func (r *Relay) reinstate(ctx context.Context, id sale.RegisterID, q *queue) err
 	if n > 0 {
 		r.log.Info("sales were taken back from quarantine: signing is down", "register", id, "sales", n)
 		course := (&sale.Problem{Class: sale.SigningDown}).Course()
-		q.next = time.Now().Add(backoff(course.First, course.Most, 0, r.o.Jitter))
+		q.next = time.Now().Add(pacing.Backoff(course.First, course.Most, 0, r.o.Jitter))
 	}
 	return nil
 }

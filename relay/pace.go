@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"edgegw/pacing"
 )
 
 // pace says when a request may leave: at most so many under way at once, and so
@@ -15,20 +17,13 @@ import (
 // A 429 halves the rate; each success afterwards raises it a little, up to what
 // is configured (CONTRACT.md ruling 9).
 type pace struct {
-	most  float64 // requests per second, configured
-	burst float64
-
-	mu     sync.Mutex
-	rate   float64
-	slow   time.Time // of the last halving
-	tokens float64
-	at     time.Time // when tokens was right
-	wire   time.Time // when the last request that was let out would leave, were there no bursts
-	free   int       // requests that may still be under way
-	lines  [2]line
-	next   int    // the line that is served first
-	came   uint64 // turns that there ever were
-	timer  *time.Timer
+	mu    sync.Mutex
+	rate  pacing.Rate
+	free  int // requests that may still be under way
+	lines [2]line
+	next  int    // the line that is served first
+	came  uint64 // turns that there ever were
+	timer *time.Timer
 }
 
 // line is the requests that wait, in the order they came: apart, because without a free
@@ -81,20 +76,8 @@ func (l *line) remove(t *turn) bool {
 	return true
 }
 
-const (
-	leastRate = 1.0         // requests per second: below it nothing would be learnt any more
-	halveOnce = time.Second // the 429s of one burst are one
-	raiseStep = 0.01        // of the most, with each success
-	// mostBurst is how many may leave at one moment. A service counts as they arrive,
-	// and what the network delays comes together with what left later: a burst that
-	// used up its patience would make those 429s, and each of these a second's wait.
-	mostBurst = 25
-)
-
 func newPace(perSecond, concurrency int) *pace {
-	most := float64(perSecond)
-	burst := max(1, min(mostBurst, most/2))
-	return &pace{most: most, rate: most, burst: burst, tokens: burst, at: time.Now(), free: concurrency}
+	return &pace{rate: pacing.NewRate(perSecond, time.Now()), free: concurrency}
 }
 
 func lineOf(live bool) int {
@@ -127,7 +110,7 @@ func (p *pace) wait(ctx context.Context, live, slot bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !l.remove(t) { // it was let in just now
-		p.tokens++
+		p.rate.Return()
 		if slot {
 			p.free++
 		}
@@ -140,14 +123,7 @@ func (p *pace) wait(ctx context.Context, live, slot bool) error {
 // a disk that stops for a moment would let all that waited for it leave at once.
 func (p *pace) spread(ctx context.Context) error {
 	p.mu.Lock()
-	now := time.Now()
-	each := time.Duration(float64(time.Second) / p.rate)
-	ahead := time.Duration(p.burst * float64(each))
-	if least := now.Add(-ahead); p.wire.Before(least) {
-		p.wire = least
-	}
-	p.wire = p.wire.Add(each)
-	wait := p.wire.Sub(now)
+	wait := p.rate.Spread(time.Now())
 	p.mu.Unlock()
 	if wait <= 0 {
 		return ctx.Err()
@@ -164,7 +140,7 @@ func (p *pace) heldUp() time.Duration {
 	for _, l := range p.lines {
 		n += len(l.have) + min(len(l.need), max(0, p.free))
 	}
-	return time.Duration(float64(n) / p.rate * float64(time.Second))
+	return p.rate.For(n)
 }
 
 func (p *pace) leave() {
@@ -176,17 +152,16 @@ func (p *pace) leave() {
 
 // serve lets in who may go now, and sets a timer for the next. The lock is held.
 func (p *pace) serve() {
-	p.refill()
+	p.rate.Refill(time.Now())
 	for {
 		t, l := p.first()
 		if t == nil {
 			return
 		}
-		if p.tokens < 1 {
-			p.later(time.Duration((1 - p.tokens) / p.rate * float64(time.Second)))
+		if wait, ok := p.rate.Take(); !ok {
+			p.later(wait)
 			return
 		}
-		p.tokens--
 		if t.slot {
 			p.free--
 		}
@@ -207,12 +182,6 @@ func (p *pace) first() (*turn, int) {
 	return nil, 0
 }
 
-func (p *pace) refill() {
-	now := time.Now()
-	p.tokens = min(p.burst, p.tokens+now.Sub(p.at).Seconds()*p.rate)
-	p.at = now
-}
-
 func (p *pace) later(d time.Duration) {
 	d = max(d, time.Microsecond)
 	if p.timer != nil {
@@ -230,33 +199,26 @@ func (p *pace) later(d time.Duration) {
 func (p *pace) throttled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refill()
-	if now := time.Now(); p.slow.IsZero() || now.Sub(p.slow) >= halveOnce {
-		p.rate, p.slow = max(p.rate/2, min(leastRate, p.most)), now
-		p.tokens = min(p.tokens, 1)
-	}
+	p.rate.Throttled(time.Now())
 }
 
 // succeeded notes a confirmation.
 func (p *pace) succeeded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rate < p.most {
-		p.refill()
-		p.rate = min(p.most, p.rate+max(p.most*raiseStep, 0.01))
-	}
+	p.rate.Succeeded(time.Now())
 }
 
 // now gives the present rate in requests per second, and the configured one.
 func (p *pace) now() (rate, most float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.rate, p.most
+	return p.rate.Now()
 }
 
 // slowed gives the time of the last halving, zero before the first.
 func (p *pace) slowed() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.slow
+	return p.rate.Slowed()
 }

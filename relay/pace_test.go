@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"edgegw/pacing"
 )
 
 // A sale that happens now waits for one of the backlog at most, however many
@@ -106,7 +108,7 @@ func TestA429HalvesTheRate(t *testing.T) {
 			<-time.After(time.Second)
 			p.throttled()
 		}
-		if rate, _ := p.now(); rate != leastRate {
+		if rate, _ := p.now(); rate != pacing.Least {
 			t.Errorf("rate %v", rate)
 		}
 		for range 98 {
@@ -154,7 +156,7 @@ func TestSpread(t *testing.T) {
 		}
 		wg.Wait()
 		for i, at := range left {
-			if want := time.Duration(max(0, i+1-mostBurst)) * 10 * time.Millisecond; at < want-10*time.Millisecond || at > want+10*time.Millisecond {
+			if want := time.Duration(max(0, i+1-pacing.MostBurst)) * 10 * time.Millisecond; at < want-10*time.Millisecond || at > want+10*time.Millisecond {
 				t.Errorf("request %d left after %v, want %v", i, at, want)
 			}
 		}

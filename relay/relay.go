@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edgegw/pacing"
 	"edgegw/sale"
 )
 
@@ -106,7 +107,7 @@ type Relay struct {
 }
 
 // Jitter draws from [0, most).
-type Jitter func(most time.Duration) time.Duration
+type Jitter = pacing.Jitter
 
 // New builds a relay; Run brings it to life. Accept may be called before.
 func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"edgegw/pacing"
 	"edgegw/sale"
 )
 
@@ -102,7 +103,7 @@ func (r *Relay) readBack(ctx context.Context, call *sale.Call, m sale.Restored, 
 	}
 	if err := r.journal.ReadBack(context.WithoutCancel(ctx), call.Register, list, refused); err != nil {
 		r.log.Warn("what was read back cannot be stored", "register", call.Register, "cause", err)
-		q.next = time.Now().Add(backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
+		q.next = time.Now().Add(pacing.Backoff(time.Second, time.Minute, q.failures, r.o.Jitter))
 		q.failures++
 		return false, nil
 	}

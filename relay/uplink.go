@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"edgegw/pacing"
 )
 
 // uplink is what the site knows of its way to OpenFiskal. While it is up,
@@ -112,11 +114,8 @@ func (u *uplink) failed(problem, detail string, probe uint64) bool {
 		u.since = time.Now()
 	}
 	u.down, u.known, u.probe, u.problem, u.detail = true, true, 0, problem, detail
-	// 1 s … 60 s, full jitter; a success of anybody ends it at once. A short
-	// outage is not made twice as long by an unlucky draw: no wait is longer
-	// than half of what it has lasted.
-	most := min(time.Minute, max(2*time.Second, time.Since(u.since)/2))
-	u.next = time.Now().Add(backoff(time.Second, most, u.failures, u.jitter))
+	// A success of anybody ends the wait at once.
+	u.next = time.Now().Add(pacing.Probe(time.Since(u.since), u.failures, u.jitter))
 	u.failures++
 	u.tell()
 	return !was
@@ -158,18 +157,4 @@ func (u *uplink) state() UplinkState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return UplinkState{Up: !u.down, Known: u.known, Since: u.since, Problem: u.problem, Detail: u.detail}
-}
-
-// backoff draws a wait of full jitter: up to a step that doubles from first to
-// most. A tenth of first is the least, so that a run of small draws does not
-// hammer.
-func backoff(first, most time.Duration, failures int, jitter Jitter) time.Duration {
-	step := first
-	for range failures {
-		if step *= 2; step >= most {
-			break
-		}
-	}
-	step = min(step, most)
-	return max(first/10, jitter(step))
 }

@@ -10,20 +10,6 @@ import (
 
 func whole(most time.Duration) time.Duration { return most } // the longest draw
 
-func TestBackoffDoublesToItsMost(t *testing.T) {
-	for _, c := range []struct {
-		failures int
-		want     time.Duration
-	}{{0, time.Second}, {1, 2 * time.Second}, {5, 32 * time.Second}, {6, time.Minute}, {1000, time.Minute}, {1 << 40, time.Minute}} {
-		if got := backoff(time.Second, time.Minute, c.failures, whole); got != c.want {
-			t.Errorf("after %d failures %s, want %s", c.failures, got, c.want)
-		}
-	}
-	if got := backoff(time.Second, time.Minute, 9, func(time.Duration) time.Duration { return 0 }); got != 100*time.Millisecond {
-		t.Errorf("the shortest draw waits %s", got)
-	}
-}
-
 func TestOneProbeAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUplink(whole)
