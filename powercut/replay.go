@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ type step struct {
 	do     func(*disk) error
 	seen   *promise
 	change bool // of the disk
+	fill   bool // it writes zeros and nothing else
 }
 
 // promise is what the world outside has seen: after it, the disk has to know.
@@ -147,7 +149,9 @@ func (r *reader) descriptor(c *call) error {
 		}
 		return do(d, ino)
 	})
-	r.steps[len(r.steps)-1].change = c.name != "lseek"
+	last := &r.steps[len(r.steps)-1]
+	last.change = c.name != "lseek"
+	last.fill = c.name == "pwrite64" && len(bytes.Trim(c.bytes(1), "\x00")) == 0
 	return nil
 }
 

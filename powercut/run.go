@@ -112,7 +112,7 @@ func (r *recording) walk(l limits, t *tally, check func(job) bool) error {
 				return err
 			}
 		}
-		if cut%l.every != 0 && cut != len(r.steps) {
+		if (cut%l.every != 0 || r.filling(cut)) && cut != len(r.steps) {
 			continue
 		}
 		t.cuts++
@@ -138,6 +138,13 @@ func (r *recording) walk(l limits, t *tally, check func(job) bool) error {
 		}
 	}
 	return nil
+}
+
+// filling reports whether cut lies amid a file that is being made of zeros, a thousand
+// writes that mean as much as the first: what a disk may keep of them is tried behind
+// the last, and now and then between.
+func (r *recording) filling(cut int) bool {
+	return cut > 0 && cut < len(r.steps) && r.steps[cut-1].fill && r.steps[cut].fill && cut%100 != 0
 }
 
 func total(m map[string]int) (n int) {

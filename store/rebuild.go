@@ -151,9 +151,17 @@ func (r *rebuilder) judge(ctx context.Context, err error) (string, error) {
 	return "", err // a disk that does not answer holds the data still
 }
 
+// hasLog reports whether there is a log with something in it: one that was only made
+// (growLog) begins with zeros.
 func (r *rebuilder) hasLog() bool {
-	info, err := os.Stat(r.path + "-wal")
-	return err == nil && info.Size() > 0
+	f, err := os.Open(r.path + "-wal")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var magic [4]byte
+	_, err = io.ReadFull(f, magic[:])
+	return err == nil && magic != [4]byte{}
 }
 
 // hasJournal reports whether a transaction of before the write-ahead log was cut off: a

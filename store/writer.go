@@ -74,6 +74,9 @@ func openWriter(ctx context.Context, c driver.Connector, db *DB, second *followe
 		w.release()
 		return nil, err
 	}
+	if err := growLog(db.path + "-wal"); err != nil {
+		db.log.Warn("the write-ahead log cannot be made in one piece: each sale has it grow", "cause", err)
+	}
 	if w.side, err = openCheckpointer(ctx, c); err != nil {
 		_ = w.second.end(false) // the error of the opening counts
 		w.release()
