@@ -14,6 +14,7 @@ type Usage struct {
 	Written int64         // bytes that it has had written to disks
 	CPU     time.Duration // user and system
 	Memory  int64         // resident bytes now
+	Peak    int64         // the most resident bytes there have been
 }
 
 // clockTick is the unit of the times in /proc/PID/stat: USER_HZ, which is 100 on every
@@ -41,7 +42,7 @@ func UsageOf(pid int) (u Usage, err error) {
 	}
 	user, _ := strconv.ParseInt(stat[11], 10, 64)
 	system, _ := strconv.ParseInt(stat[12], 10, 64)
-	return Usage{Written: io["write_bytes"], CPU: time.Duration(user+system) * clockTick, Memory: status["VmRSS"] << 10}, nil
+	return Usage{Written: io["write_bytes"], CPU: time.Duration(user+system) * clockTick, Memory: status["VmRSS"] << 10, Peak: status["VmHWM"] << 10}, nil
 }
 
 // fields reads lines of a name, a colon and a number.
