@@ -59,7 +59,7 @@ func (db *DB) Refuse(ctx context.Context, r sale.Refusal, done func(sale.Accepte
 			kept, err := t.refuse(d.no, r.Message.Kind, millis(r.Message.Received), r.Status, r.SaleID, r.Fault, r.Message.Payload)
 			if kept && r.HasSeq {
 				w := db.w
-				w.seen = append(w.seen, seen{device: d.no, seq: r.Seq, at: millis(r.Message.Received)})
+				w.seen = append(w.seen, seen{device: d.no, register: d.register, seq: r.Seq, at: millis(r.Message.Received)})
 			}
 			return err
 		},

@@ -15,6 +15,8 @@ type cache struct {
 	names     map[int64]sale.RegisterID
 	tails     map[int64]int64          // the last rseq given, by register
 	sequences map[int64]*sale.Sequence // by device
+	counters  map[int64]counter        // in the rows of queues, by register
+	places    map[int64]int64          // the register in whose queue's row a device's counter is
 	item      int64                    // number of the next quarantine item
 	trail     audit.Point              // the end of the audit trail
 }
@@ -26,9 +28,12 @@ type tally struct{ accepted int64 }
 
 // seen notes an event counter; see sale.Sequence.
 type seen struct {
-	device, seq, at int64
-	again           bool // its event came before
+	device, register, seq, at int64
+	again                     bool // its event came before
 }
+
+// counter is the highest event counter of a device.
+type counter struct{ device, seq int64 }
 
 func (c *cache) load(t *tx, next *int64) error {
 	fresh := cache{}
@@ -41,7 +46,8 @@ func (c *cache) load(t *tx, next *int64) error {
 
 func (c *cache) read(t *tx, next *int64) error {
 	*c = cache{devices: map[sale.DeviceID]deviceRow{}, registers: map[sale.RegisterID]int64{},
-		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}, sequences: map[int64]*sale.Sequence{}}
+		names: map[int64]sale.RegisterID{}, tails: map[int64]int64{}, sequences: map[int64]*sale.Sequence{},
+		counters: map[int64]counter{}, places: map[int64]int64{}}
 	err := t.query(`SELECT device_id, no, register FROM device`, func(row []driver.Value) error {
 		c.devices[sale.DeviceID(row[0].(string))] = deviceRow{row[1].(int64), row[2].(int64)}
 		return nil
@@ -78,14 +84,18 @@ func (c *cache) read(t *tx, next *int64) error {
 
 // flush writes the batch's tallies.
 func (w *writer) flush(t *tx) error {
+	if err := w.count(t); err != nil { // into the same rows, where it can be
+		return err
+	}
 	for register, d := range w.dirty {
-		if _, err := t.exec(`UPDATE queue SET tail = ?1, accepted = accepted + ?2, waiting = waiting + ?2 WHERE register = ?3`,
-			w.rows.tails[register], d.accepted, register); err != nil {
+		c := w.rows.counters[register]
+		if _, err := t.exec(`UPDATE queue SET tail = ?1, accepted = accepted + ?2, waiting = waiting + ?2, seq_device = ?4, seq = ?5 WHERE register = ?3`,
+			w.rows.tails[register], d.accepted, register, c.device, c.seq); err != nil {
 			return err
 		}
 		delete(w.dirty, register)
 	}
-	return w.count(t)
+	return nil
 }
 
 // queued notes that register's queue has grown to rseq, by a new sale or not.

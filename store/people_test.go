@@ -49,7 +49,8 @@ func TestOldSessionsStay(t *testing.T) {
 	if err := db.AddSession(t.Context(), sale.Session{Hash: []byte("h"), Person: "anna", CreatedAt: t0, SeenAt: t0}); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range []string{"ALTER TABLE session DROP COLUMN address", "ALTER TABLE session DROP COLUMN browser", "ALTER TABLE session DROP COLUMN system", "DROP TABLE second", "DROP TABLE rebuilt", "DROP TABLE forgotten", "PRAGMA user_version = 6"} {
+	for _, change := range []string{"ALTER TABLE session DROP COLUMN address", "ALTER TABLE session DROP COLUMN browser", "ALTER TABLE session DROP COLUMN system", "DROP TABLE second", "DROP TABLE rebuilt", "DROP TABLE forgotten",
+		"ALTER TABLE queue DROP COLUMN seq_device", "ALTER TABLE queue DROP COLUMN seq", "PRAGMA user_version = 6"} {
 		if err := db.change(t.Context(), func(t *tx) error { _, err := t.exec(change); return err }); err != nil {
 			t.Fatal(err)
 		}

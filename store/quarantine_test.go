@@ -621,3 +621,79 @@ func TestALateCounterBeginsNothingAnew(t *testing.T) {
 		t.Errorf("gaps %+v, %v", gaps, err)
 	}
 }
+
+// A device's counter is written in one place, wherever it and others of its register
+// sell, and a start knows it from there.
+func TestACounterIsInOnePlace(t *testing.T) {
+	dir := t.TempDir()
+	db := openIn(t, dir)
+	addDevice(t, db, "pump-01", "r1")
+	addDevice(t, db, "pump-02", "r1")
+	want, register := map[sale.DeviceID]int64{}, sale.RegisterID("r1")
+	sells := func(devices ...sale.DeviceID) { // one batch, or several
+		t.Helper()
+		done := make(chan error, len(devices))
+		for _, d := range devices {
+			want[d]++
+			e := entry(d, register, sale.Whole, fmt.Sprint(d, "-", want[d]), "x")
+			e.Event.Seq, e.Event.HasSeq = want[d], true
+			db.Append(t.Context(), e, func(_ sale.Accepted, err error) { done <- err })
+		}
+		for range devices {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id, seq := range want {
+			var places int
+			var kept int64
+			err := db.queryOne(t.Context(), `SELECT count(*), max(seq) FROM (SELECT last_seq AS seq FROM device WHERE device_id = ?1 AND last_seq IS NOT NULL
+				UNION ALL SELECT seq FROM queue WHERE seq_device = (SELECT no FROM device WHERE device_id = ?1))`, []any{string(id)}, &places, &kept)
+			if err != nil || places != 1 || kept != seq {
+				t.Fatalf("after %v: %s has %d in %d places, want %d (%v)", devices, id, kept, places, seq, err)
+			}
+		}
+	}
+	again := func() {
+		t.Helper()
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		db = openIn(t, dir)
+		if gaps, err := db.Gaps(t.Context()); err != nil || len(gaps) != 0 {
+			t.Errorf("gaps: %v, %v", gaps, err)
+		}
+	}
+	sells("pump-01")
+	sells("pump-01")
+	var own any
+	if err := db.queryOne(t.Context(), `SELECT last_seq FROM device WHERE device_id = 'pump-01'`, nil, &own); err != nil || own != nil {
+		t.Errorf("its own row has %v, %v", own, err)
+	}
+	sells("pump-02")
+	sells("pump-01")
+	sells("pump-01", "pump-02")
+	again()
+	sells("pump-02")
+	sells("pump-01", "pump-02")
+	devices, err := db.Devices(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range devices {
+		devices[i].Register = "r2"
+		if err := db.UpdateDevice(t.Context(), devices[i], "device changed", "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addDevice(t, db, "pump-03", "r1")
+	sells("pump-03")
+	register = "r2"
+	sells("pump-01", "pump-02", "pump-03")
+	sells("pump-01")
+	sells("pump-02")
+	sells("pump-03")
+	again()
+	sells("pump-03", "pump-02", "pump-01")
+	again()
+}

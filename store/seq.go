@@ -12,16 +12,17 @@ import (
 // time. It is written with the batch.
 func (w *writer) counted(e *sale.Entry, d deviceRow) {
 	if e.Event.HasSeq {
-		w.seen = append(w.seen, seen{device: d.no, seq: e.Event.Seq, at: millis(e.At), again: e.Again})
+		w.seen = append(w.seen, seen{device: d.no, register: d.register, seq: e.Event.Seq, at: millis(e.At), again: e.Again})
 	}
 }
 
-// count brings the devices' sequences up to date with the batch's counters.
+// count brings the devices' sequences up to date with the batch's counters. It comes
+// before flush writes the rows of the queues.
 func (w *writer) count(t *tx) error {
 	if len(w.seen) == 0 {
 		return nil
 	}
-	changed := map[int64]bool{}
+	changed := map[int64]int64{} // devices, and their registers
 	gaps := map[int64]int{}
 	at := int64(0)
 	for _, s := range w.seen {
@@ -37,15 +38,14 @@ func (w *writer) count(t *tx) error {
 		if s.again {
 			note = q.Late
 		}
-		changed[s.device] = note(s.seq) || changed[s.device]
+		if note(s.seq) {
+			changed[s.device] = s.register
+		}
 		at = s.at
 	}
-	for device, yes := range changed {
-		if !yes {
-			continue
-		}
+	for device, register := range changed {
 		q := w.rows.sequences[device]
-		if _, err := t.exec(`UPDATE device SET last_seq = ? WHERE no = ?`, q.Last, device); err != nil {
+		if err := w.keepSeq(t, device, register, q.Last, changed); err != nil {
 			return err
 		}
 		if len(q.Missing) == 0 && gaps[device] == 0 {
@@ -56,6 +56,51 @@ func (w *writer) count(t *tx) error {
 		}
 	}
 	w.seen = w.seen[:0]
+	return nil
+}
+
+// keepSeq writes the highest counter of a device: into the row of its register's queue
+// where the batch writes that anyway and no other device of the batch has it, which flush
+// then does; into its own row otherwise.
+func (w *writer) keepSeq(t *tx, device, register, last int64, changed map[int64]int64) error {
+	c := &w.rows
+	there, placed := c.places[device]
+	holder := c.counters[register].device
+	_, taken := changed[holder]
+	switch {
+	case placed && (there == register || w.dirty[register] == nil || taken):
+		c.counters[there] = counter{device, last}
+		if w.dirty[there] != nil {
+			return nil
+		}
+		_, err := t.exec(`UPDATE queue SET seq = ? WHERE register = ?`, last, there)
+		return err
+	case w.dirty[register] == nil || taken:
+		_, err := t.exec(`UPDATE device SET last_seq = ? WHERE no = ?`, last, device)
+		return err
+	}
+	return w.takePlace(t, device, register, last)
+}
+
+// takePlace puts a device's counter into the row of its register's queue, and takes it
+// and the one that was there to where they belong now.
+func (w *writer) takePlace(t *tx, device, register, last int64) error {
+	c := &w.rows
+	if was := c.counters[register]; was.device != 0 {
+		if _, err := t.exec(`UPDATE device SET last_seq = ? WHERE no = ?`, was.seq, was.device); err != nil {
+			return err
+		}
+		delete(c.places, was.device)
+	}
+	if there, placed := c.places[device]; placed { // it has been given another register
+		if _, err := t.exec(`UPDATE queue SET seq_device = 0, seq = 0 WHERE register = ?`, there); err != nil {
+			return err
+		}
+		delete(c.counters, there)
+	} else if _, err := t.exec(`UPDATE device SET last_seq = NULL WHERE no = ? AND last_seq IS NOT NULL`, device); err != nil {
+		return err
+	}
+	c.counters[register], c.places[device] = counter{device, last}, register
 	return nil
 }
 
@@ -89,6 +134,15 @@ func (t *tx) keepGaps(device int64, missing []sale.Span, at int64) error {
 func (c *cache) readSequences(t *tx) error {
 	err := t.query(`SELECT no, last_seq FROM device WHERE last_seq IS NOT NULL`, func(row []driver.Value) error {
 		c.sequences[row[0].(int64)] = &sale.Sequence{Last: row[1].(int64), Known: true}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = t.query(`SELECT register, seq_device, seq FROM queue WHERE seq_device <> 0`, func(row []driver.Value) error {
+		register, here := row[0].(int64), counter{row[1].(int64), row[2].(int64)}
+		c.sequences[here.device] = &sale.Sequence{Last: here.seq, Known: true}
+		c.counters[register], c.places[here.device] = here, register
 		return nil
 	})
 	if err != nil {
