@@ -295,7 +295,7 @@ func (b *benchRun) acknowledge(ctx context.Context) error {
 	}}
 	b.most = mostPerCell
 	if free, err := gateway.FreeBytes(b.dir); err == nil {
-		b.most = min(b.most, free/8/int64(len(ackDevices)*len(ackWindows))/(4<<10)) // an eighth of the room, 4 KiB a sale
+		b.most = min(b.most, free/8/int64(len(ackDevices)*len(ackWindows))/waitingTakes) // an eighth of the room
 	}
 	size, sold := b.size(), 0
 	for _, n := range ackDevices {
@@ -324,10 +324,25 @@ func (b *benchRun) acknowledge(ctx context.Context) error {
 	}
 	loaded, err := bench.UsageOf(b.gate.Process.Pid)
 	b.r.Memory.Loaded = loaded.Memory
-	if sold > 0 {
-		b.r.Verdict.WaitingSale = float64(b.size()-size) / float64(sold)
-	}
+	b.r.Verdict.WaitingSale = waitingSale(b.size()-size, sold)
 	return errors.Join(err, b.load.Connect(ctx, logins[b.load.Len():max(b.load.Len(), drainRegisters)]))
+}
+
+const (
+	// waitingTakes is more than a sale of 1 KiB that waits has taken of the database.
+	waitingTakes = 4 << 10
+	// measuredFrom is how many sales tell more than that: the database grows when its log
+	// is copied, and of a few hundred sales all may stand in the log still.
+	measuredFrom = 2000
+)
+
+// waitingSale gives what a sale that waits takes of a database that has grown by so many
+// bytes with so many of them.
+func waitingSale(grown int64, sold int) float64 {
+	if sold < measuredFrom || grown <= 0 {
+		return waitingTakes
+	}
+	return float64(grown) / float64(sold)
 }
 
 // size is that of the database, without its log.
