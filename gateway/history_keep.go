@@ -22,7 +22,7 @@ const (
 	uplinkKept = 48 * time.Hour
 	// uplinkWrite is how often it is written where nothing changes: after a cut of the
 	// power, so much of the run before is unknown.
-	uplinkWrite = 5 * time.Minute
+	uplinkWrite = 15 * time.Minute
 	// tallyPause lies between two steps back through a large journal.
 	tallyPause = time.Second
 )

@@ -16,9 +16,9 @@ const (
 	// pulseEvery is how often a canary flies by itself. Each is a synced page on the
 	// disk, so not more often than /healthz must know (CONTRACT.md section 7: one
 	// within the last 60 s).
-	pulseEvery = 45 * time.Second
+	pulseEvery = 55 * time.Second
 	// pulseFresh is how old the last one may be before /healthz sends another.
-	pulseFresh = 50 * time.Second
+	pulseFresh = 58 * time.Second
 	// pulseLimit bounds one: a disk whose syncs take eight seconds is slow, and the canary
 	// may wait for the one under way and then for its own. Who gave up before would end a
 	// gateway that works, again and again.
