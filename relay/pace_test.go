@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -111,13 +112,22 @@ func TestA429HalvesTheRate(t *testing.T) {
 		if rate, _ := p.now(); rate != pacing.Least {
 			t.Errorf("rate %v", rate)
 		}
-		for range 98 {
+		p.succeeded()
+		if rate, _ := p.now(); math.Abs(rate-1.1*pacing.Least) > 1e-9 {
+			t.Errorf("rate %v after a success", rate)
+		}
+		for range 48 { // ten times as high with each 24
 			p.succeeded()
 		}
-		if rate, _ := p.now(); rate != 99 {
-			t.Errorf("rate %v after 98 successes", rate)
+		before, _ := p.now()
+		if before < 10 || before > 11 {
+			t.Errorf("rate %v after 49 successes", before)
 		}
-		for range 10 {
+		p.succeeded()
+		if rate, _ := p.now(); math.Abs(rate-before-1) > 1e-9 {
+			t.Errorf("rate %v after %v and a success", rate, before)
+		}
+		for range 100 {
 			p.succeeded()
 		}
 		if rate, _ := p.now(); rate != 100 {
