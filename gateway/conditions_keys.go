@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"edgegw/devicekeys"
@@ -22,6 +23,7 @@ func (k *control) keySide(b *health.Board) {
 	} else if w := k.kekNow().source.Warning(); !w.Empty() {
 		b.Set(health.Condition{Code: "kek_self_made", Severity: health.Notice, Since: k.since}.Saying(w, wording.Of("Set vault.kek or vault.kek_file to a key kept elsewhere")))
 	}
+	owners := sync.OnceValue(k.devicesOf)
 	for _, bad := range k.shut() {
 		c := health.Condition{Code: "key_sealed", Severity: health.Attention, Affected: string(bad.Register), Since: k.since}
 		switch bad.Register {
@@ -33,7 +35,7 @@ func (k *control) keySide(b *health.Board) {
 			c = c.Saying(wording.Of("The key that opens bundles cannot be opened: %s", saidBy(bad.Err)),
 				wording.Of("Give back the key-encryption key it was sealed with, or where that is lost for good, make another: edgegw import --recipient --new"))
 		default:
-			r := k.keyOwner(bad.Register)
+			r := k.keyOwner(bad.Register, owners())
 			c = c.Saying(wording.Of("The key of %s cannot be opened: %s", r.name(), saidBy(bad.Err)),
 				wording.Of("Give back the key-encryption key it was sealed with, or enter the register's key again: %s", r.setKey()))
 		}
@@ -64,21 +66,26 @@ func (k *control) shut() []devicekeys.KeyProblem {
 	})
 }
 
-// keyOwner is a register with its devices, and no more.
-func (k *control) keyOwner(id sale.RegisterID) *registerFacts {
-	r := &registerFacts{Queue: store.Queue{Register: id}, platform: k.serverSide()}
+// devicesOf gives the devices of each register. They are listed once for all keys: a site
+// of many devices would else spend its time on listing them.
+func (k *control) devicesOf() map[sale.RegisterID][]sale.DeviceID {
+	of := map[sale.RegisterID][]sale.DeviceID{}
 	for _, d := range k.ring.List() {
-		if d.Register == id {
-			r.devices = append(r.devices, d.ID)
-		}
+		of[d.Register] = append(of[d.Register], d.ID)
 	}
-	return r
+	return of
+}
+
+// keyOwner is a register with its devices, and no more.
+func (k *control) keyOwner(id sale.RegisterID, of map[sale.RegisterID][]sale.DeviceID) *registerFacts {
+	return &registerFacts{Queue: store.Queue{Register: id}, platform: k.serverSide(), devices: of[id]}
 }
 
 // keyNotices raises what is going on with keys beside those in use, which work.
 func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time) error {
+	owners := k.devicesOf()
 	for _, id := range k.keyNames() {
-		k.keyNotice(b, id)
+		k.keyNotice(b, id, owners)
 	}
 	if k.serverSide() || !k.lostKeys.Load() {
 		return nil
@@ -88,7 +95,7 @@ func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time
 		if info, err := k.ring.KeyInfo(id); err != nil || info.State == sale.KeyStateRefused {
 			continue // the register's own condition says it
 		}
-		r := k.keyOwner(id)
+		r := k.keyOwner(id, owners)
 		b.Set(health.Condition{Code: "key_request_lost", Severity: health.Notice, Affected: string(id), Since: q.At}.Saying(
 			wording.Of("A new key of %s was asked for %s, and the answer was lost: the key in use may be dead", r.name(), momentWords(now, q.At)),
 			wording.Of("OpenFiskal is asked whether it still takes it; sales go on as long as it does. To be sure, rotate again: %s", rotateCommand(r.device(), id))))
@@ -97,13 +104,13 @@ func (k *control) keyNotices(ctx context.Context, b *health.Board, now time.Time
 }
 
 // keyNotice raises what is going on with one key, or beside it.
-func (k *control) keyNotice(b *health.Board, id sale.RegisterID) {
+func (k *control) keyNotice(b *health.Board, id sale.RegisterID, owners map[sale.RegisterID][]sale.DeviceID) {
 	info, err := k.ring.KeyInfo(id)
 	if err != nil || info.State == sale.KeyStatePending {
 		return // the register's own condition says it
 	}
 	newest := k.ring.KeyVersions(id)[0]
-	r := k.keyOwner(id)
+	r := k.keyOwner(id, owners)
 	whose, check := wording.Of("the key of %s", r.name()), wording.Of("See what it says: %s", r.checkKey())
 	if id == sale.PlatformKey {
 		whose, check = wording.Of("the platform key"), wording.Sentence{}
