@@ -49,6 +49,10 @@ const (
 	imageOfThisStart = "/proc/self/exe"
 )
 
+// anew reports whether this is the second image of startAnew, or somebody has chosen
+// its setting himself: the command line need not be read to know what to do.
+func anew() bool { return strings.Contains(os.Getenv(runtimeSettings), overwritesFreed+"=") }
+
 // startAnew starts the program once more in the same process, with a runtime
 // that keeps nothing of what has passed. It returns nil in the second image, and where
 // somebody has chosen the setting himself; an error where it cannot be, and the
@@ -56,7 +60,7 @@ const (
 // signals are caught: one that came in between would be lost.
 func startAnew() error {
 	settings := os.Getenv(runtimeSettings)
-	if strings.Contains(settings, overwritesFreed+"=") {
+	if anew() {
 		// The system calls a process by the file it was started from, which was
 		// "exe": its name is for those who look for it with ps or pidof.
 		_ = os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0)

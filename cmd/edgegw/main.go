@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,7 +29,7 @@ import (
 
 func main() {
 	var notAnew error
-	if runs(os.Args[1:]) {
+	if anew() || runs(os.Args[1:]) {
 		notAnew = startAnew()
 	}
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Environ(), notAnew: notAnew,
@@ -129,6 +130,9 @@ type commands struct {
 // runs reports whether the command line asks for the gateway. It prints nothing:
 // what is wrong with the line is said when it is read for good.
 func runs(args []string) bool {
+	if !slices.Contains(args, "run") {
+		return false // reading the line takes milliseconds, and is done once more
+	}
 	parser, err := kong.New(&commands{}, kong.Exit(func(int) {}), kong.Writers(io.Discard, io.Discard))
 	if err != nil {
 		return false
