@@ -27,7 +27,7 @@ var (
 	leaves  = set("edgegw/sale", "edgegw/secret", "edgegw/health", "edgegw/card", "edgegw/doctor", "edgegw/audit", "edgegw/pacing", "edgegw/wording")
 	parts   = set("edgegw/broker", "edgegw/relay", "edgegw/store", "edgegw/fiscal", "edgegw/devicekeys", "edgegw/config", "edgegw/siteca", "edgegw/clock", "edgegw/provision", "edgegw/tokens", "edgegw/people", "edgegw/backup", "edgegw/support", "edgegw/mirror")
 	helpers = set("edgegw/fiscal/sandbox", "edgegw/simulator", "edgegw/broker/brokertest", "edgegw/bench") // stand-ins: true, but not the product
-	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut", "edgegw/bench/beside")
+	others  = set("edgegw", "edgegw/admin", "edgegw/admin/page", "edgegw/gateway", "edgegw/cmd/edgegw", "edgegw/powercut", "edgegw/bench/beside", "edgegw/bench/fleet")
 )
 
 const (
@@ -41,6 +41,7 @@ const (
 	command    = "edgegw/cmd/edgegw"
 	powercut   = "edgegw/powercut"     // a rig around the product, and no part of it
 	beside     = "edgegw/bench/beside" // another: the product beside what people would use instead
+	fleet      = "edgegw/bench/fleet"  // another: thousands of relays on simulated time
 )
 
 // rule forbids edges. Test files are judged like the others, but for what
@@ -86,7 +87,7 @@ var rules = []rule{
 		why: "the API's answers are JSON; what a browser gets is escaped in one place",
 	}, {
 		name: "only gateway and the command import the parts together",
-		from: not(either(parts, set(gateway, command, powercut, beside))), to: parts,
+		from: not(either(parts, set(gateway, command, powercut, beside, fleet))), to: parts, // fleet has a rule of its own
 		why: "one place wires the parts and owns their lifetime; a second one would have its own idea of the order in which they end",
 	}, {
 		name: "only the command imports gateway",
@@ -94,7 +95,7 @@ var rules = []rule{
 		why: "gateway is the top of the product; what imports it could not be used by it",
 	}, {
 		name: "nothing knows the rig",
-		from: anyPath, to: set(powercut, beside),
+		from: anyPath, to: set(powercut, beside, fleet),
 		why: "they cut the power of a finished product, or measure it, from outside; what the product knew of them, it could fail by",
 	}, {
 		name: "the stand-in for OpenFiskal shares no code with the gateway",
@@ -108,6 +109,10 @@ var rules = []rule{
 		name: "the load sees the gateway by its contract and its process only",
 		from: set("edgegw/bench"), to: both(ours, not(either(leaves, set(simulator)))),
 		why: "what is measured is the product as it is shipped, from outside",
+	}, {
+		name: "a simulated fleet knows the relay and the vocabulary only",
+		from: set(fleet), to: both(ours, not(either(leaves, set("edgegw/relay")))),
+		why: "what it simulates is disk and network; whatever else it took from the product would make it a second gateway",
 	}, {
 		name: "brokertest knows the vocabulary only",
 		from: set(brokertest), to: both(not(standard), not(leaves)),
@@ -362,6 +367,9 @@ var planted = []struct {
 	{"edgegw/store", "edgegw/powercut", true, "nothing knows the rig"},
 	{"edgegw/cmd/edgegw", "edgegw/powercut", false, "nothing knows the rig"},
 	{"edgegw/gateway", "edgegw/bench/beside", true, "nothing knows the rig"},
+	{"edgegw/gateway", "edgegw/bench/fleet", true, "nothing knows the rig"},
+	{"edgegw/bench/fleet", "edgegw/relay", false, ""},
+	{"edgegw/bench/fleet", "edgegw/store", true, "a simulated fleet knows the relay and the vocabulary only"},
 	{"edgegw/bench/beside", "edgegw/broker", false, ""},
 	{"edgegw/bench/beside", "edgegw/broker/brokertest", false, ""},
 	{"edgegw/bench/beside", "github.com/mochi-mqtt/server/v2", false, ""},
