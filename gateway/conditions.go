@@ -58,7 +58,7 @@ func (k *control) serviceSide(b *health.Board, s *admin.Status) {
 	}
 	if now, most := k.relay.Rate(); now <= most/2 {
 		b.Set(health.Condition{Code: "throttled", Severity: health.Notice, Since: k.relay.Slowed()}.Saying(
-			wording.Of("OpenFiskal has asked for fewer requests: the site makes at most %.3g in a second, of %.3g", now, most),
+			wording.Of("OpenFiskal has asked for fewer requests, or cannot keep up: the site makes at most %.3g in a second, of %.3g", now, most),
 			wording.Of("Each success raises it again. If this lasts, ask OpenFiskal's support for a higher limit, or lower openfiskal.requests_per_second")))
 	}
 }

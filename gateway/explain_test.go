@@ -284,7 +284,7 @@ func TestSentences(t *testing.T) {
 			s.sells("pump-1", "s1")
 			s.sells("pump-2", "s1")
 			wait(10 * time.Minute)
-			s.has(s.says("kiosk-1, pump-1 and pump-2: 2 sales wait since 00:00; OpenFiskal is out of order (503). It is tried again by itself. If this lasts, tell OpenFiskal's support the last answer: edgegw explain reg_1."), "queue_waits", "queue_waits")
+			s.has(s.says("kiosk-1, pump-1 and pump-2: 2 sales wait since 00:00; OpenFiskal is out of order (503). It is tried again by itself. If this lasts, tell OpenFiskal's support the last answer: edgegw explain reg_1."), "queue_waits", "queue_waits", "throttled")
 			s.explains("pump-2/s1", "Sale s1 of pump-2 waits since 00:00: its start is next, tried once; OpenFiskal is out of order (503). It may have been carried out (in doubt since 00:00), so it is looked up before it is sent again. The next attempt is in 10 s. It is tried again by itself. If this lasts, tell OpenFiskal's support the last answer: edgegw explain reg_2.")
 			s.refuses("s1", "ambiguous", "edgegw explain pump-1/s1")
 		}},

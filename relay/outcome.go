@@ -27,7 +27,7 @@ func (r *Relay) outcome(call sale.Call, p *sale.Problem, unresolved bool, q *que
 		}
 		r.fiscal.CloseIdle()
 	default:
-		if p.Class == sale.Throttled {
+		if p.Class == sale.Throttled || r.isOverload(call.Register, p) {
 			r.pace.throttled()
 		}
 		wait := r.wait(p, course, q)

@@ -90,13 +90,14 @@ type Relay struct {
 	roster  Roster
 	log     *slog.Logger
 
-	open    openSales
-	pending chan struct{} // a sale has ended with a pending fiscal state
-	uplink  *uplink
-	signing signing
-	pace    *pace
-	busy    atomic.Int64 // queues that want to send
-	took    atomic.Int64 // nanoseconds that requests take, about
+	open     openSales
+	pending  chan struct{} // a sale has ended with a pending fiscal state
+	uplink   *uplink
+	signing  signing
+	overload overload
+	pace     *pace
+	busy     atomic.Int64 // queues that want to send
+	took     atomic.Int64 // nanoseconds that requests take, about
 
 	mu       sync.Mutex
 	queues   map[sale.RegisterID]*queue    // those with work

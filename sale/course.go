@@ -104,7 +104,7 @@ var effects = map[Class]Effect{
 	Uplink:          {"was not sent", "waits for the uplink", "all queues wait; one of them probes with its own next call, after 1 s doubling to 60 s with full jitter; any answer of any kind lets all go on at once"},
 	InDoubt:         {"may have been carried out: looked up before it is sent again", "waits", ""},
 	Throttled:       {"was not carried out", "waits as long as Retry-After says, plus jitter; without it, as the next column says", "the rate is halved, down to six requests a minute; each success raises it by a tenth, and by a hundredth of openfiskal.requests_per_second at most"},
-	Transient:       {"may have been carried out (a proxy may have answered for a service that did the work): looked up before it is sent again; only 425 says that nothing was done", "waits; no cap on attempts", ""},
+	Transient:       {"may have been carried out (a proxy may have answered for a service that did the work): looked up before it is sent again; only 425 says that nothing was done", "waits; no cap on attempts", "where several registers get a 5xx within a minute, or the only one, the rate is halved as for a 429"},
 	KeyRefused:      {"was not carried out", "is blocked; a new key wakes it at once", ""},
 	RegisterUnknown: {"was not carried out", "is blocked", ""},
 	Resolve:         {"looked up before it is sent again", "waits", ""},

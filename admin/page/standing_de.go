@@ -162,7 +162,7 @@ var standingInGerman = map[string]string{
 	"Sales are taken and wait; they go out by themselves when the link is back. %s":                                                     "Verkäufe werden angenommen und warten; sie gehen von selbst hinaus, wenn die Leitung wieder da ist. %s",
 	"OpenFiskal cannot sign at the moment: it refuses what it must sign, of several registers or by its own word":                       "OpenFiskal kann zurzeit nicht signieren: Es lehnt an mehreren Kassen ab, was es signieren muss, oder sagt es selbst",
 	"Sales are taken and wait. %s":                                                                                                      "Verkäufe werden angenommen und warten. %s",
-	"OpenFiskal has asked for fewer requests: the site makes at most %.3g in a second, of %.3g":                                         "OpenFiskal hat um weniger Anfragen gebeten: Der Standort stellt höchstens %.3g in der Sekunde, von %.3g",
+	"OpenFiskal has asked for fewer requests, or cannot keep up: the site makes at most %.3g in a second, of %.3g":                      "OpenFiskal hat um weniger Anfragen gebeten oder kommt nicht nach: Der Standort stellt höchstens %.3g in der Sekunde, von %.3g",
 	"Each success raises it again. If this lasts, ask OpenFiskal's support for a higher limit, or lower openfiskal.requests_per_second": "Jeder Erfolg hebt das wieder an. Hält es an, lassen Sie vom Support von OpenFiskal die Grenze erhöhen, oder senken Sie openfiskal.requests_per_second",
 
 	// keys

@@ -65,6 +65,18 @@ func TestAFleetBehindOneLimit(t *testing.T) {
 	}
 }
 
+// A service that sheds what it cannot do is not kept busy with look-ups of what it
+// has shed.
+func TestAFleetBehindAServiceThatSheds(t *testing.T) {
+	r := simulate(t, Scenario{Sites: 100, Registers: 8, Every: 30 * time.Minute, Outage: 2 * time.Hour, Lead: 3 * time.Minute, After: 60 * time.Minute, Limit: Shed, PerSecond: 10, Client: Product, Seed: 7})
+	if len(r.Drained) != r.Sites || r.last() > 2*18.5*60 {
+		t.Errorf("%d of %d sites are done, the last after %s: the service has worked for all in 18.5 min", len(r.Drained), r.Sites, length(r.last()))
+	}
+	if r.Disorder != 0 || r.Sold != r.Confirmed+r.LeftOver {
+		t.Errorf("%d sold, %d confirmed, %d wait, %d out of order", r.Sold, r.Confirmed, r.LeftOver, r.Disorder)
+	}
+}
+
 // The fleet of docs/fleet.md: EDGEGW_FLEET names the folder for pictures, table
 // and figures.
 func TestTheFleet(t *testing.T) {
