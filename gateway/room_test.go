@@ -143,7 +143,10 @@ func TestTheReserve(t *testing.T) {
 // Confirmed sales go when they are old enough by a clock that somebody vouches for.
 func TestConfirmedSalesAreRemoved(t *testing.T) {
 	t.Run("the kernel", func(t *testing.T) {
-		confirmedSalesAreRemoved(t, func(_ *testSite, synchronised *atomic.Bool) { synchronised.Store(true) })
+		confirmedSalesAreRemoved(t, func(s *testSite, synchronised *atomic.Bool) {
+			synchronised.Store(true)
+			await(t, "the clock to ask the kernel again", func() bool { return s.clock.Quality() == clock.Synchronised })
+		})
 	})
 	t.Run("OpenFiskal, which agrees with the box", func(t *testing.T) {
 		confirmedSalesAreRemoved(t, func(s *testSite, _ *atomic.Bool) { s.clock.Hint(time.Now().Add(365 * 24 * time.Hour)) })
