@@ -183,5 +183,5 @@ func number(v float64) string {
 	case v >= 10000:
 		return fmt.Sprintf("%g k", v/1e3)
 	}
-	return fmt.Sprintf("%g", math.Round(v*100)/100)
+	return fmt.Sprintf("%g", math.Round(v*100)/100+0) // no -0
 }
