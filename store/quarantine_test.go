@@ -696,4 +696,17 @@ func TestACounterIsInOnePlace(t *testing.T) {
 	again()
 	sells("pump-03", "pump-02", "pump-01")
 	again()
+	for id := range want { // the box goes back to a gateway of before, and comes again
+		want[id] += 100
+		err := db.change(t.Context(), func(t *tx) error {
+			_, err := t.exec(`UPDATE device SET last_seq = ? WHERE device_id = ?`, want[id], string(id))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again()
+	sells("pump-01", "pump-02", "pump-03")
+	again()
 }

@@ -139,6 +139,11 @@ func (c *cache) readSequences(t *tx) error {
 	if err != nil {
 		return err
 	}
+	// A gateway of before counts in the device's row only: where both have a counter,
+	// it ran since, and that of the queue is the old one.
+	if _, err := t.exec(`UPDATE queue SET seq_device = 0, seq = 0 WHERE seq_device IN (SELECT no FROM device WHERE last_seq IS NOT NULL)`); err != nil {
+		return err
+	}
 	err = t.query(`SELECT register, seq_device, seq FROM queue WHERE seq_device <> 0`, func(row []driver.Value) error {
 		register, here := row[0].(int64), counter{row[1].(int64), row[2].(int64)}
 		c.sequences[here.device] = &sale.Sequence{Last: here.seq, Known: true}
