@@ -9,6 +9,7 @@ type Rate struct {
 	burst  float64
 	rate   float64
 	slow   time.Time // of the last halving
+	calm   time.Time // of that, or since when else nothing raised the rate by time
 	tokens float64
 	at     time.Time // when tokens was right
 	wire   time.Time // when the last request that was let out would leave, were there no bursts
@@ -21,6 +22,12 @@ const (
 	halveOnce = time.Second // the 429s of one burst are one
 	raiseStep = 0.01        // of the most, with each success …
 	raisePart = 0.1         // … but no more than this part of the rate: a success says little of one ten times as high
+	// calmFor is after how long without a 429 the rate doubles, whatever is sold: a quiet
+	// site would stay slow for days.
+	calmFor = time.Minute
+	// mostSpread is the longest that Spread has a request wait: those that have a token had
+	// it from a rate that may have fallen since.
+	mostSpread = time.Second
 	// MostBurst is how many may leave at one moment. A service counts as they arrive,
 	// and what the network delays comes together with what left later: a burst that
 	// used up its patience would make those 429s, and each of these a second's wait.
@@ -36,6 +43,9 @@ func NewRate(perSecond int, now time.Time) Rate {
 
 // Refill adds the tokens of the time since it was last asked.
 func (r *Rate) Refill(now time.Time) {
+	for r.rate < r.most && now.Sub(r.calm) >= calmFor {
+		r.rate, r.calm = min(r.most, 2*r.rate), r.calm.Add(calmFor)
+	}
 	r.tokens = min(r.burst, r.tokens+now.Sub(r.at).Seconds()*r.rate)
 	r.at = now
 }
@@ -62,6 +72,9 @@ func (r *Rate) Spread(now time.Time) time.Duration {
 		r.wire = least
 	}
 	r.wire = r.wire.Add(each)
+	if last := now.Add(mostSpread); r.wire.After(last) {
+		r.wire = last
+	}
 	return r.wire.Sub(now)
 }
 
@@ -75,7 +88,7 @@ func (r *Rate) Throttled(now time.Time) {
 	r.Refill(now)
 	if r.slow.IsZero() || now.Sub(r.slow) >= halveOnce {
 		r.rate, r.slow = max(r.rate/2, min(Least, r.most)), now
-		r.tokens = min(r.tokens, 1)
+		r.calm, r.tokens = now, min(r.tokens, 1)
 	}
 }
 

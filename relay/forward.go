@@ -444,6 +444,7 @@ func (r *Relay) settled(o sale.Outcome, posted sale.DeviceID, q *queue) {
 	if o.Answer != nil {
 		q.failures, q.next = 0, time.Time{}
 		r.pace.succeeded()
+		r.overload.confirmed(o.Call.Register)
 		if !o.Answer.Adopted && r.signing.succeed(o.Call.Step) {
 			r.signingBack()
 		}

@@ -177,3 +177,31 @@ func TestSpread(t *testing.T) {
 		}
 	})
 }
+
+// A site that sells little is not slow for days because of one bad hour, and a request
+// that has its token does not wait for a rate that fell since.
+func TestARateRisesWithTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(100, 10)
+		for range 20 {
+			p.throttled()
+			<-time.After(time.Second)
+		}
+		begin := time.Now()
+		for range 16 {
+			if err := p.spread(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(begin); took > 16*time.Second {
+			t.Errorf("sixteen requests with a token waited %v", took)
+		}
+		<-time.After(12 * time.Minute)
+		if err := p.enter(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if rate, most := p.now(); rate != most {
+			t.Errorf("rate %v after twelve quiet minutes", rate)
+		}
+	})
+}

@@ -143,7 +143,7 @@ func New(o Options, j Journal, e Encoder, s Service, r Roster) *Relay {
 		o.Changed = func(UplinkState) {}
 	}
 	return &Relay{o: o, journal: j, encoder: e, fiscal: s, roster: r, log: o.Log,
-		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), signing: newSigning(),
+		open: openSales{m: map[saleKey]openSale{}}, uplink: newUplink(o.Jitter), signing: newSigning(), overload: newOverload(),
 		pace: newPace(o.Rate, o.Concurrency), queues: map[sale.RegisterID]*queue{}, troubles: map[sale.RegisterID]error{}, listed: map[sale.RegisterID]time.Time{},
 		gates: map[sale.RegisterID]chan struct{}{}, pending: make(chan struct{}, 1)}
 }
