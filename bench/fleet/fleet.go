@@ -64,7 +64,6 @@ type Result struct {
 // fleet is all of one run.
 type fleet struct {
 	Scenario
-	seed   uint64
 	from   time.Time // of the series
 	back   time.Time
 	mu     sync.Mutex
@@ -78,9 +77,9 @@ type fleet struct {
 	waits, all, ended, disorder atomic.Int64
 }
 
-func (f *fleet) sold(n int64) {
-	f.waits.Add(n)
-	f.all.Add(n)
+func (f *fleet) sold() {
+	f.waits.Add(1)
+	f.all.Add(1)
 }
 
 // count notes a request that arrived.
@@ -110,13 +109,14 @@ func (f *fleet) confirmed(site int, accepted, at time.Time) {
 	}
 }
 
-// accepted notes a sale that happens after the service is back.
-func (f *fleet) accepted(at time.Time) {
-	if at.Before(f.back) {
-		return
-	}
+// accepted notes a sale: it is of the site's backlog until the service is back.
+func (f *fleet) accepted(site int, at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if at.Before(f.back) {
+		f.owed[site]++
+		return
+	}
 	if m := int(at.Sub(f.back) / time.Minute); m < len(f.open) {
 		f.open[m]++
 	}
@@ -125,13 +125,13 @@ func (f *fleet) accepted(at time.Time) {
 // Run simulates. It must be called in a bubble of testing/synctest: it takes
 // Lead and After of its time.
 func Run(sc Scenario) Result {
-	f := &fleet{Scenario: sc, seed: sc.Seed, from: time.Now(), back: time.Now().Add(sc.Lead), owed: make([]int64, sc.Sites)}
+	f := &fleet{Scenario: sc, from: time.Now(), back: time.Now().Add(sc.Lead), owed: make([]int64, sc.Sites)}
 	for k := range f.counts {
 		f.counts[k] = make([]int32, int((sc.Lead+sc.After)/time.Second))
 	}
 	minutes := int(sc.After / time.Minute)
 	f.live, f.open = make([][]float64, minutes), make([]int, minutes)
-	service := newService(f, sc.Limit, f.back)
+	service := newService(f)
 	ctx, end := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for no := range sc.Sites {
@@ -154,7 +154,7 @@ func (f *fleet) backlog(s *site) {
 		first := f.from.Add(-(f.Outage - f.Lead))
 		for at := first.Add(s.draw(f.Every)); at.Before(f.from); at = at.Add(f.Every) {
 			r.waits = append(r.waits, at)
-			f.sold(1)
+			f.sold()
 		}
 		f.owed[s.no] += int64(len(r.waits))
 	}
@@ -195,12 +195,7 @@ func (f *fleet) sell(ctx context.Context, s *site, kick func(*register)) {
 			return
 		}
 		now := time.Now()
-		if now.Before(f.back) {
-			f.mu.Lock()
-			f.owed[s.no]++
-			f.mu.Unlock()
-		}
-		f.accepted(now)
+		f.accepted(s.no, now)
 		s.sell(plan[0].r.id, now)
 		kick(plan[0].r)
 		plan[0].at = plan[0].at.Add(f.Every)

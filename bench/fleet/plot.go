@@ -33,7 +33,6 @@ type Panel struct {
 	Log    bool    // from 1 up
 	From   float64 // seconds
 	To     float64
-	Most   float64 // the top; 0: as high as the lines
 	Mark   float64 // a level with a name, 0: none
 	MarkAs string
 	Lines  []Line
@@ -77,12 +76,10 @@ func legend(b *strings.Builder, lines []Line) {
 
 // top gives the level at the upper edge.
 func (p Panel) top() float64 {
-	most := max(p.Most, p.Mark)
-	if p.Most == 0 {
-		for _, l := range p.Lines {
-			for _, v := range l.Values {
-				most = max(most, v)
-			}
+	most := p.Mark
+	for _, l := range p.Lines {
+		for _, v := range l.Values {
+			most = max(most, v)
 		}
 	}
 	if p.Log {

@@ -38,10 +38,7 @@ const (
 // service is OpenFiskal as all sites see it together.
 type service struct {
 	fleet *fleet
-	limit Limit
-	back  time.Time // away until then
-
-	rate float64
+	rate  float64 // of its limit
 
 	mu     sync.Mutex
 	tokens float64
@@ -52,9 +49,9 @@ type service struct {
 	twice  int64 // steps carried out twice
 }
 
-func newService(f *fleet, limit Limit, back time.Time) *service {
+func newService(f *fleet) *service {
 	rate := float64(f.PerSecond)
-	return &service{fleet: f, limit: limit, back: back, rate: rate, tokens: rate, at: back, open: map[string]sale.Step{}, ended: map[string]bool{}}
+	return &service{fleet: f, rate: rate, tokens: rate, at: f.back, open: map[string]sale.Step{}, ended: map[string]bool{}}
 }
 
 // latency draws one.
@@ -66,7 +63,7 @@ func latency(dice *rand.Rand) time.Duration {
 // the time that it takes.
 func (s *service) arrive(ctx context.Context, of *site) *sale.Problem {
 	now := time.Now()
-	if now.Before(s.back) {
+	if now.Before(s.fleet.back) {
 		s.fleet.count(now, away)
 		sleep(ctx, refusal)
 		return &sale.Problem{Class: sale.Uplink, Code: "refused"}
@@ -75,7 +72,7 @@ func (s *service) arrive(ctx context.Context, of *site) *sale.Problem {
 	takes := latency(of.dice)
 	of.mu.Unlock()
 	switch wait, ok := s.admit(now); {
-	case !ok && s.limit == Shed:
+	case !ok && s.fleet.Limit == Shed:
 		s.fleet.count(now, refused)
 		sleep(ctx, refusal)
 		return &sale.Problem{Class: sale.Transient, Status: 503, Code: "overloaded"}
@@ -99,7 +96,7 @@ func (s *service) arrive(ctx context.Context, of *site) *sale.Problem {
 func (s *service) admit(now time.Time) (wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.limit {
+	switch s.fleet.Limit {
 	case Shared:
 		s.tokens = min(s.rate, s.tokens+now.Sub(s.at).Seconds()*s.rate)
 		s.at = now

@@ -47,7 +47,7 @@ var (
 )
 
 func newSite(f *fleet, no int) *site {
-	s := &site{fleet: f, no: no, regs: map[sale.RegisterID]*register{}, dice: rand.New(rand.NewPCG(f.seed, uint64(no)))}
+	s := &site{fleet: f, no: no, regs: map[sale.RegisterID]*register{}, dice: rand.New(rand.NewPCG(f.Seed, uint64(no)))}
 	for i := range f.Registers {
 		id := sale.RegisterID("r" + strconv.Itoa(no) + "-" + strconv.Itoa(i))
 		s.regs[id] = &register{id: id}
@@ -71,7 +71,7 @@ func (s *site) sell(id sale.RegisterID, at time.Time) {
 	defer s.mu.Unlock()
 	r := s.regs[id]
 	r.waits = append(r.waits, at)
-	s.fleet.sold(1)
+	s.fleet.sold()
 }
 
 // call gives the call of the register's first sale that stands at a step.
