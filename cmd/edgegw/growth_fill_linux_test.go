@@ -17,6 +17,7 @@ import (
 	"edgegw/fiscal"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
+	"edgegw/secret"
 	"edgegw/simulator"
 	"edgegw/store"
 )
@@ -63,7 +64,7 @@ func (j *journal) add(registers, n int) {
 		var login bench.Login
 		text, err := j.ring.Add(ctx, d, "bench")
 		if err == nil && i < registers {
-			_, err = j.ring.SetKey(ctx, d.Register, secretOf(s.cloud.MustAddRegister(string(d.Register))), sale.KeyStateUnverified, "bench")
+			_, err = j.ring.SetKey(ctx, d.Register, secret.FromString(s.cloud.MustAddRegister(string(d.Register))), sale.KeyStateUnverified, "bench")
 		}
 		if err != nil {
 			j.b.Fatal(err)

@@ -24,14 +24,11 @@ import (
 	"edgegw/bench"
 	"edgegw/fiscal/sandbox"
 	"edgegw/sale"
-	"edgegw/secret"
 	"edgegw/store"
 )
 
 // growthFolder names the folder on the disk that BenchmarkGrowth asks about.
 const growthFolder = "EDGEGW_BENCH_DIR"
-
-func secretOf(text string) secret.Text { return secret.FromString(text) }
 
 // growthSite is a site of the shipped program, with its data and who may enter.
 type growthSite struct {
@@ -59,7 +56,7 @@ func newGrowthSite(b *testing.B, program string, registers, devices int) *growth
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &growthSite{b: b, program: program, dir: filepath.Join(dir, "data"), cloud: sandbox.New(sandbox.Options{KeepRequests: 1})}
-	s.mqtt, s.page = freeAddress(b), freeAddress(b)
+	s.mqtt, s.page = freePort(b), freePort(b)
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		b.Fatal(err)
 	}
@@ -68,15 +65,6 @@ func newGrowthSite(b *testing.B, program string, registers, devices int) *growth
 	s.claim()
 	r.stop()
 	return s
-}
-
-func freeAddress(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // claim makes anna the owner, with the code that the box shows, and learns whom devices

@@ -170,7 +170,7 @@ func (b *box) fleet(service *sandbox.Service, n int, tune ...func(*simulator.Con
 
 // freePort finds an address that is free now, for a gateway that must come back
 // to it.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
