@@ -60,16 +60,16 @@ func TestGrowLog(t *testing.T) {
 
 // A log of nothing but zeros beside an empty database is not a site.
 func TestALogOfZerosHoldsNothing(t *testing.T) {
-	r := &rebuilder{path: filepath.Join(t.TempDir(), FileName)}
+	path := filepath.Join(t.TempDir(), FileName)
 	for _, c := range []struct {
 		name string
 		log  []byte
 		want bool
 	}{{"none", nil, false}, {"empty", []byte{}, false}, {"made", make([]byte, logBytes), false}, {"begun", []byte("7\x7f\x06\x82 and more"), true}} {
 		if c.log != nil {
-			write(t, r.path+"-wal", c.log)
+			write(t, path+"-wal", c.log)
 		}
-		if r.hasLog() != c.want {
+		if hasLog(path) != c.want {
 			t.Errorf("%s: hasLog says %v", c.name, !c.want)
 		}
 	}

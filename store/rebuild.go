@@ -98,6 +98,9 @@ func (r *rebuilder) look(ctx context.Context) error {
 
 // examine says what is wrong with the database; "" where nothing is.
 func (r *rebuilder) examine(ctx context.Context) (damage string, err error) {
+	if damage, err := orphan(r.path); err != nil || damage != "" {
+		return damage, err
+	}
 	info, err := os.Stat(r.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -107,7 +110,7 @@ func (r *rebuilder) examine(ctx context.Context) (damage string, err error) {
 		return "", nil
 	case err != nil:
 		return "", err
-	case info.Size() == 0 && !r.hasLog():
+	case info.Size() == 0:
 		if r.secondKnows() || r.Expected {
 			return "it is empty", nil
 		}
@@ -149,19 +152,6 @@ func (r *rebuilder) judge(ctx context.Context, err error) (string, error) {
 		return err.Error(), nil
 	}
 	return "", err // a disk that does not answer holds the data still
-}
-
-// hasLog reports whether there is a log with something in it: one that was only made
-// (growLog) begins with zeros.
-func (r *rebuilder) hasLog() bool {
-	f, err := os.Open(r.path + "-wal")
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	var magic [4]byte
-	_, err = io.ReadFull(f, magic[:])
-	return err == nil && magic != [4]byte{}
 }
 
 // hasJournal reports whether a transaction of before the write-ahead log was cut off: a
@@ -253,7 +243,11 @@ func (r *rebuilder) copyOld(nest string) error {
 			return err
 		}
 	}
-	return nil
+	damage, err := orphan(r.path)
+	if err == nil && damage != "" { // a page to begin with, or SQLite deletes the log
+		err = os.WriteFile(filepath.Join(nest, oldName), make([]byte, 4096), 0o600)
+	}
+	return err
 }
 
 // fill makes the new database.
@@ -341,8 +335,10 @@ func (r *rebuilder) fillIn(ctx context.Context, t *tx, nest, damage string) erro
 		return err
 	}
 	aside := ""
-	if _, err := os.Stat(r.path); err == nil {
-		aside = r.name
+	for _, end := range []string{"-wal", ""} { // the name of what is there
+		if _, err := os.Stat(r.path + end); err == nil {
+			aside = r.name + end
+		}
 	}
 	if err := t.w.rows.load(t, &t.w.next); err != nil {
 		return err

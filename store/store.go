@@ -82,6 +82,9 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 		o.Committed = func(time.Duration, int) {}
 	}
 	path := filepath.Join(dir, FileName)
+	if err := refuseOrphan(path); err != nil {
+		return nil, err
+	}
 	if err := createPrivate(path); err != nil {
 		return nil, err
 	}

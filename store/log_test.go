@@ -1,0 +1,69 @@
+package store
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A log whose database has lost its bytes, or its name, is not deleted by whoever looks:
+// what stands in it is put into the new database.
+func TestALogWithoutItsDatabase(t *testing.T) {
+	db := openIn(t, t.TempDir())
+	busyDay(t, db)
+	killed := kill(t, db)
+	want := dump(t, db)
+	for _, harm := range []struct {
+		name string
+		do   func(path string)
+	}{
+		{"no bytes", func(path string) { write(t, path, nil) }},
+		{"no name", func(path string) { remove(t, path) }},
+	} {
+		t.Run(harm.name, func(t *testing.T) {
+			dir := clone(t, killed)
+			harm.do(filepath.Join(dir, FileName))
+			before := files(t, dir)
+			if err := Rebuild(t.Context(), dir, RebuildOptions{Only: true}); !errors.Is(err, ErrDamaged) {
+				t.Errorf("a look says %v", err)
+			}
+			if db, err := Open(t.Context(), dir, Options{}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), FileName+"-wal") {
+				t.Errorf("the opening says %v", err)
+				if err == nil {
+					db.Close()
+				}
+			}
+			if !maps.Equal(files(t, dir), before) {
+				t.Fatal("they have changed something")
+			}
+			if err := Rebuild(t.Context(), dir, RebuildOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			found := false
+			for name, b := range files(t, dir) {
+				found = found || strings.HasPrefix(name, FileName+".damaged-") && strings.HasSuffix(name, "-wal") && b == before[FileName+"-wal"]
+			}
+			if !found {
+				t.Error("the log is not there as it was")
+			}
+			db := openIn(t, dir)
+			got := dump(t, db)
+			for key, row := range want {
+				if table, _, _ := strings.Cut(key, " "); (table == "event" || table == "device" || table == "sale") && got[key] != row {
+					t.Errorf("%s: %.100s, want %.100s", key, got[key], row)
+				}
+			}
+			inOrder(t, db)
+			news, err := db.RebuiltNews(t.Context())
+			if err != nil || len(news) != 1 || news[0].Aside == "" {
+				t.Errorf("it says %+v, %v", news, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, news[0].Aside)); err != nil {
+				t.Errorf("it names what is not there: %v", err)
+			}
+		})
+	}
+}
