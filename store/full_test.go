@@ -22,16 +22,7 @@ func TestAFullDiskFailsWhatDoesNotFitAndNotItsNeighbours(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.change(t.Context(), func(t *tx) error {
-		pages, err := t.value("PRAGMA page_count")
-		if err != nil {
-			return err
-		}
-		_, err = t.exec("PRAGMA max_page_count = " + strconv.FormatInt(pages.(int64)+2, 10))
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	leavePages(t, db, 2)
 	hold, held := make(chan struct{}), make(chan struct{})
 	db.w.submit(t.Context(), job{do: func(*tx) error { close(held); <-hold; return nil }, after: func(error) {}})
 	<-held
@@ -56,6 +47,52 @@ func TestAFullDiskFailsWhatDoesNotFitAndNotItsNeighbours(t *testing.T) {
 	case <-db.Failed():
 		t.Errorf("a full disk is no reason to die: %v", db.Cause())
 	default:
+	}
+}
+
+// leavePages has the database grow by so many pages and no more.
+func leavePages(t *testing.T, db *DB, n int64) {
+	t.Helper()
+	if err := db.change(t.Context(), func(t *tx) error {
+		pages, err := t.value("PRAGMA page_count")
+		if err != nil {
+			return err
+		}
+		_, err = t.exec("PRAGMA max_page_count = " + strconv.FormatInt(pages.(int64)+n, 10))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A disk that fails while each of a batch tries for itself ends that as well: what is
+// committed behind it could be gone.
+func TestNothingIsTriedBehindAFailedDisk(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-01", "reg_1")
+	leavePages(t, db, 2)
+	hold, held := make(chan struct{}), make(chan struct{})
+	db.w.submit(t.Context(), job{do: func(*tx) error { close(held); <-hold; return nil }, after: func(error) {}})
+	<-held
+	sick, ends, runs := errors.New("the disk is sick"), make(chan error, 3), [3]int{}
+	for i := range 3 {
+		db.w.submit(t.Context(), job{do: func(t *tx) error {
+			if runs[i]++; i == 0 && runs[i] == 2 {
+				db.fail(sick)
+			}
+			_, err := t.exec(`INSERT INTO update_seen (sale, mark, event) VALUES (0, zeroblob(?), 1)`, 1+50_000*i)
+			return err
+		}, after: func(err error) { ends <- err }})
+	}
+	close(hold)
+	<-ends // the first one had ended before
+	for range 2 {
+		if err := <-ends; !errors.Is(err, sick) {
+			t.Errorf("behind it: %v", err)
+		}
+	}
+	if runs != [3]int{2, 1, 0} { // the second one met the full disk, and so all were undone
+		t.Errorf("they were tried %v times", runs)
 	}
 }
 

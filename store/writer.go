@@ -180,7 +180,7 @@ func (w *writer) commit(batch []job) []job {
 		// One large event must not keep a receipt or an attempt from the last
 		// free pages: each tries for itself.
 		for i := range batch {
-			w.finish(w.transact(batch[i : i+1 : i+1]))
+			w.commit(batch[i : i+1 : i+1])
 		}
 		return batch
 	}
