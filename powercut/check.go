@@ -211,7 +211,10 @@ func (m *moment) present(ctx context.Context, db *store.DB) error {
 	var errs []error
 	for _, c := range m.events {
 		switch {
-		case c.Again:
+		case c.Again: // its acknowledgement is of the one before
+			if i := slices.Index(reported[c.Device], c.Payload); c.acked && c.code < 0x80 {
+				must[c.Device] = max(must[c.Device], i+1)
+			}
 		case c.Bad:
 			if n := occurrences(evidence[c.Device], c.Payload); n > 1 || n == 0 && c.acked {
 				errs = append(errs, fmt.Errorf("lost: a message of %s was acknowledged, and is kept %d times", c.Device, n))

@@ -30,7 +30,8 @@ const (
 // op is a change that no sync has covered yet: the power may go with or without it.
 type op struct {
 	kind  opKind
-	ended int // line of the recording; a sync that began later covers it
+	ended int  // line of the recording; a sync that began later covers it
+	given bool // to a sync that was not answered: no later one covers it
 	ino   *inode
 	off   int64
 	data  []byte
@@ -129,12 +130,13 @@ func (d *disk) sync(name string, began int) {
 			// Its process was killed in the middle of it, and whoever syncs has looked
 			// since: it has not happened, or the end of the recording would tell.
 			continue
-		case o.ended >= began:
+		case o.ended >= began, o.given:
 		case o.kind <= opTruncate && o.ino == ino:
 			if !own { // earlier states share the bytes
 				ino.synced, own = slices.Clone(ino.synced), true
 			}
 			ino.synced = o.on(ino.synced)
+			left = o.over(left)
 			continue
 		case o.kind > opTruncate:
 			o.dirs = slices.DeleteFunc(slices.Clone(o.dirs), func(dir string) bool { return ino.dir && dir == name })
@@ -149,6 +151,46 @@ func (d *disk) sync(name string, began int) {
 		left = append(left, o)
 	}
 	d.pending = left
+}
+
+// unanswered is a sync that failed, or whose process was killed in the middle of it. The
+// system may have let go of what it was to write, and a later sync of the same file
+// brings only what was written again: the processes still see it, and no disk has it.
+func (d *disk) unanswered(name string, began int) {
+	ino := d.live[name]
+	for i, o := range d.pending {
+		if ino != nil && o.ino == ino && o.kind == opWrite && o.ended < began {
+			given := *o // earlier states share it
+			given.given = true
+			d.pending[i] = &given
+		}
+	}
+}
+
+// over takes from what an unanswered sync has let go what o has written again.
+func (o *op) over(left []*op) (rest []*op) {
+	from, to := o.off, o.off+int64(len(o.data))
+	if o.kind == opTruncate {
+		from, to = o.size, never
+	}
+	for _, p := range left {
+		end := p.off + int64(len(p.data))
+		if !p.given || p.ino != o.ino || end <= from || p.off >= to {
+			rest = append(rest, p)
+			continue
+		}
+		if p.off < from {
+			before := *p
+			before.data = p.data[:from-p.off]
+			rest = append(rest, &before)
+		}
+		if end > to {
+			behind := *p
+			behind.off, behind.data = to, p.data[to-p.off:]
+			rest = append(rest, &behind)
+		}
+	}
+	return rest
 }
 
 // on carries out a change of content.

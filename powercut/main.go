@@ -118,7 +118,7 @@ func (o *options) all(ctx context.Context) error {
 	}
 	var sum tally
 	for _, sc := range sceneList {
-		if o.scenes != "" && !strings.Contains(","+o.scenes+",", ","+sc.name+",") {
+		if !o.plays(sc.name) {
 			continue
 		}
 		t, err := o.cut(ctx, sc, filepath.Join(o.dir, sc.name), binary, root, 0)
@@ -164,10 +164,17 @@ func (o *options) cut(ctx context.Context, sc scene, dir, binary, root string, f
 	}})
 }
 
+func (o *options) plays(scene string) bool {
+	return o.scenes == "" || strings.Contains(","+o.scenes+",", ","+scene+",")
+}
+
 // catch plays each mutant: all must lose something.
 func (o *options) catch(ctx context.Context, root string) error {
 	var errs []error
 	for i, m := range mutants {
+		if !o.plays(m.scene) {
+			continue
+		}
 		dir := filepath.Join(o.dir, fmt.Sprintf("mutant-%d", i))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err

@@ -65,6 +65,12 @@ var mutants = []mutant{
 	{"a device's key whose name is not synced", "care", []change{
 		{"cmd/edgegw/credentials.go", "	return config.SyncDir(filepath.Dir(path)) // a key", "	_ = config.SyncDir\n	return nil // a key"},
 	}},
+	{"a log that is believed and not synced", "killed", []change{
+		{"store/store.go", "err := syncLog(path)", "err := error(nil)"},
+	}},
+	{"a log that is synced and not written again", "killed", []change{
+		{"store/log.go", "_, err = f.WriteAt(frame, at)", ""},
+	}},
 	{"a backup that is not synced", "backup", []change{
 		{"cmd/edgegw/backup.go", "		err = f.Sync()\n", ""},
 	}},

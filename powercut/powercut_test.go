@@ -168,6 +168,33 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+// What a sync that was not answered has let go of, a later one does not bring to the
+// disk: only writing it again does.
+func TestASyncThatIsNotAnswered(t *testing.T) {
+	d := newDisk(map[string][]byte{"f": []byte("........")})
+	f, sure := d.live["f"], func() string { return string(d.image(nil)["f"]) }
+	d.write(f, 1, []byte("abcdef"), 1)
+	d.unanswered("f", 2)
+	d.write(f, 2, []byte("x"), 3)
+	if d.sync("f", 4); sure() != "..x....." {
+		t.Errorf("a later sync leaves %q", sure())
+	}
+	if got := string(d.image(d.pending)["f"]); got != ".axcdef." || string(f.live) != got {
+		t.Errorf("with all changes there is %q, the processes see %q", got, f.live)
+	}
+	d.write(f, 0, []byte(".axc"), 5)
+	d.write(f, 4, []byte("def."), 6)
+	if d.sync("f", 7); sure() != ".axcdef." || len(d.pending) != 0 {
+		t.Errorf("written again it is %q, and %d changes are open", sure(), len(d.pending))
+	}
+	d.write(f, 4, []byte("gh"), 8)
+	d.unanswered("f", 9)
+	d.truncate(f, 5, 10)
+	if d.sync("f", 11); sure() != ".axcd" || len(d.pending) != 1 {
+		t.Errorf("cut off it is %q, and %d changes are open", sure(), len(d.pending))
+	}
+}
+
 func TestFates(t *testing.T) {
 	d := newDisk(map[string][]byte{"f": bytes.Repeat([]byte("o"), 512)})
 	f := d.live["f"]
@@ -216,6 +243,7 @@ func TestReadCalls(t *testing.T) {
 7 <... pwrite64 resumed>)           = 2
 8 write(5<\x2f\x74\x2f\x66>, "\x63", 1) = ?
 9 unlink("\x2f\x74\x2f\x66" <unfinished ...>
+7 write(5<\x2f\x74\x2f\x66>, "\x64", 1) = -1 (errno 18446744073709551615)
 8 +++ killed by SIGKILL +++
 `
 	calls, err := readCalls(strings.NewReader(text))
@@ -226,14 +254,14 @@ func TestReadCalls(t *testing.T) {
 	for _, c := range calls {
 		got = append(got, c.name)
 	}
-	if !slices.Equal(got, []string{"openat", "pwrite64", "write", "unlink"}) {
+	if !slices.Equal(got, []string{"openat", "pwrite64", "fsync", "write", "unlink", "write"}) {
 		t.Fatalf("got %q", got)
 	}
 	w := calls[1]
 	if path, gone := w.file(0); path != "/t/f" || gone || string(w.bytes(1)) != "ab" || w.begun != 2 || w.ended != 4 || w.result != 2 {
 		t.Errorf("pwrite64 is %+v of %s", w, path)
 	}
-	if calls[0].path(0, 1) != "/t/f" || calls[2].ended != never || calls[3].ended != never {
+	if calls[0].path(0, 1) != "/t/f" || calls[2].ended != never || calls[3].ended != never || calls[4].ended != never || calls[5].ended != never {
 		t.Errorf("got %+v", calls)
 	}
 	if _, err := readCalls(strings.NewReader("7 fsync(5<\\x2f> = 0\n")); err == nil {

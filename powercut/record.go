@@ -53,6 +53,9 @@ func record(ctx context.Context, sc scene, dir, binary string, small bool) error
 	if small {
 		args = append(args, "-small")
 	}
+	if sc.slow {
+		args = append([]string{"-e", "inject=fdatasync:delay_enter=150000"}, args...) // microseconds
+	}
 	c := exec.CommandContext(ctx, "strace", args...)
 	c.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "EDGEGW_") }), asRig+"=1")
 	out, err := c.CombinedOutput()

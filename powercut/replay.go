@@ -132,10 +132,12 @@ func (r *reader) descriptor(c *call) error {
 	if !ok || gone || volatileFile(name) {
 		return nil
 	}
-	if c.name == "fsync" || c.name == "fdatasync" {
-		if c.ended != never {
-			r.steps = append(r.steps, step{at: c.ended, do: func(d *disk) error { d.sync(name, c.begun); return nil }})
-		}
+	if c.syncs() && c.ended == never {
+		r.steps = append(r.steps, step{at: c.begun, do: func(d *disk) error { d.unanswered(name, c.begun); return nil }})
+		return nil
+	}
+	if c.syncs() {
+		r.steps = append(r.steps, step{at: c.ended, do: func(d *disk) error { d.sync(name, c.begun); return nil }})
 		return nil
 	}
 	do, err := r.content(c)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"sync"
 
 	"edgegw/fiscal/sandbox"
+	"edgegw/store"
 )
 
 // scene is one part of the product's life, and what its check has to do.
@@ -22,6 +24,7 @@ type scene struct {
 	play  func(*stage) error
 	base  string // a folder of testdata that it begins with
 	whole bool   // every state is opened by a whole gateway, not the journal alone
+	slow  bool   // its syncs take long enough to be killed in
 	drain int    // every so many states the queues are run dry against the stand-in; 0: never
 }
 
@@ -33,6 +36,7 @@ var sceneList = []scene{
 	{name: "migrate", about: "a journal of the first version is brought up to date", play: playMigrate, base: "journal-1"},
 	{name: "backup", about: "backups while sales come in", play: playBackup},
 	{name: "restore", about: "a backup takes the place of newer data", play: playRestore, whole: true},
+	{name: "killed", about: "killed in the middle of a sync, and a device that reports again", play: playKilled, slow: true},
 	{name: "care", about: "keys, passwords, settings, people, tokens, a quarantine", play: playCare, whole: true},
 }
 
@@ -228,6 +232,46 @@ func playCheckpoint(s *stage) error {
 		return err
 	}
 	return together(pumps, func(p *pump) error { return p.sell(s.count(4, 80)) })
+}
+
+// playKilled kills the gateway between the write of a commit and its sync. The device
+// has no answer, and reports again: the next gateway finds the event in its files.
+func playKilled(s *stage) error {
+	s.service.SetDown(true)
+	pumps, err := s.site(1)
+	if err != nil {
+		return err
+	}
+	p := pumps[0]
+	if err := p.sell(1); err != nil {
+		return err
+	}
+	for range s.count(2, 6) {
+		events := p.next()
+		if err := errors.Join(p.send(events[0]), s.written(events[0].Sale), s.kill(), s.run()); err != nil {
+			return err
+		}
+		sales := p.sales
+		if p, err = s.connect("pump-1"); err != nil {
+			return err
+		}
+		p.sales, events[0].Again = sales, true
+		if err := p.report(events...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// written waits until the commit of a sale's event stands in the write-ahead log.
+func (s *stage) written(sale string) error {
+	var last []byte
+	return until("the commit of "+sale+" is written", func() bool {
+		log, err := os.ReadFile(filepath.Join(s.dir, dataName, store.FileName+"-wal"))
+		still := err == nil && bytes.Equal(log, last)
+		last = log
+		return still && bytes.Contains(log, []byte(sale))
+	})
 }
 
 func playMigrate(s *stage) error {

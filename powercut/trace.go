@@ -17,7 +17,7 @@ import (
 const traced = "openat,creat,open,write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fsync,fdatasync,sync,syncfs,sync_file_range," +
 	"rename,renameat,renameat2,unlink,unlinkat,link,linkat,symlink,symlinkat,mkdir,mkdirat,rmdir,lseek,fallocate,copy_file_range,sendfile,splice"
 
-// call is a system call that has succeeded. It was begun and ended at these
+// call is a system call that has succeeded, or a sync. It was begun and ended at these
 // lines of the recording; between them it may have had its effect already.
 type call struct {
 	begun, ended int
@@ -84,7 +84,7 @@ func readCalls(r io.Reader) (calls []call, err error) {
 const never = 1 << 60
 
 // readCall takes one whole line apart; ok is false for what has failed or is no
-// call.
+// call. A sync that has failed is a call: it changes what later ones mean.
 func readCall(text string) (c call, ok bool, err error) {
 	name, rest, found := strings.Cut(text, "(")
 	at := strings.LastIndex(rest, " = ")
@@ -99,7 +99,7 @@ func readCall(text string) (c call, ok bool, err error) {
 	result := rest[at+len(" = "):]
 	number, tail, _ := strings.Cut(result, " ")
 	number, path, _ := strings.Cut(number, "<")
-	if number == "?" {
+	if number == "?" || strings.Contains(result, "errno 18446744073709551615") { // of a process that is gone
 		c.result = -1
 		return c, true, nil
 	}
@@ -110,8 +110,10 @@ func readCall(text string) (c call, ok bool, err error) {
 		c.opened, _, _ = strings.Cut(path+" "+tail, ">")
 		c.opened = plain(c.opened)
 	}
-	return c, c.result >= 0, nil
+	return c, c.result >= 0 || c.syncs(), nil
 }
+
+func (c *call) syncs() bool { return c.name == "fsync" || c.name == "fdatasync" }
 
 // plain undoes strace's hexadecimal.
 func plain(text string) string { return string(unhex(text)) }

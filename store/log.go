@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -55,4 +57,53 @@ func orphan(path string) (damage string, err error) {
 		return fmt.Sprintf("it is missing, and its log is there: %s-wal", filepath.Base(path)), nil
 	}
 	return fmt.Sprintf("it is empty, and its log is not: %s-wal", filepath.Base(path)), nil
+}
+
+// syncLog brings the log of an earlier run to the disk before anybody believes it, by
+// writing what it holds over itself. A run that was killed between a commit and its sync,
+// or ended by a sync that failed, leaves pages that every reader sees and no disk has;
+// after a failed sync the system has let go of them, and syncing again would bring
+// nothing. What is found there is acknowledged without another commit: a device that
+// reports once more is told that it is a duplicate.
+func syncLog(path string) (err error) {
+	f, err := os.OpenFile(path+"-wal", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	head := make([]byte, logHeader)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return noEnd(err)
+	}
+	page := binary.BigEndian.Uint32(head[8:])
+	if page < 512 || page > 65536 {
+		return nil // SQLite takes it for no log either
+	}
+	if _, err := f.WriteAt(head, 0); err != nil {
+		return err
+	}
+	frame := make([]byte, frameHeader+page)
+	for at := int64(logHeader); ; at += int64(len(frame)) {
+		_, err := f.ReadAt(frame, at)
+		if err == io.EOF || err == nil && !bytes.Equal(frame[frameSalt:][:saltBytes], head[logSalt:][:saltBytes]) {
+			return f.Sync()
+		}
+		if err == nil {
+			_, err = f.WriteAt(frame, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// noEnd is err, but for the end of a file that holds no log yet.
+func noEnd(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"os"
@@ -65,5 +66,30 @@ func TestALogWithoutItsDatabase(t *testing.T) {
 				t.Errorf("it names what is not there: %v", err)
 			}
 		})
+	}
+}
+
+// Whatever lies there as a log, it has the same bytes afterwards.
+func TestSyncLog(t *testing.T) {
+	db := openIn(t, t.TempDir())
+	busyDay(t, db)
+	whole := read(t, filepath.Join(kill(t, db), FileName+"-wal"))
+	path := filepath.Join(t.TempDir(), FileName)
+	if err := syncLog(path); err != nil {
+		t.Errorf("no log: %v", err)
+	}
+	for name, log := range map[string][]byte{"empty": {}, "made": make([]byte, logBytes), "half a header": whole[:20], "a header": whole[:logHeader],
+		"cut off": whole[:logHeader+3*(frameHeader+4096)-1], "whole": whole, "no log": []byte(strings.Repeat("x", 5000))} {
+		write(t, path+"-wal", log)
+		if err := syncLog(path); err != nil || !bytes.Equal(read(t, path+"-wal"), log) {
+			t.Errorf("%s: %v, or it has other bytes", name, err)
+		}
+	}
+	remove(t, path+"-wal")
+	if err := os.Mkdir(path+"-wal", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncLog(path); err == nil {
+		t.Error("a log that cannot be written is no error")
 	}
 }

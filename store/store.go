@@ -88,6 +88,9 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	if err := createPrivate(path); err != nil {
 		return nil, err
 	}
+	if err := syncLog(path); err != nil {
+		return nil, fmt.Errorf("bring the log of the last run to the disk: %w", err)
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -168,8 +171,8 @@ func (c connector) Driver() driver.Driver { return &sqlite.Driver{} }
 
 // Failed is closed when the disk has failed in a way that leaves the file's
 // state unknown, such as a failed fsync. Nothing is accepted after it; the
-// process should end with Cause and start anew, because SQLite recovers from
-// what is really on the disk, and a second fsync may lie.
+// process should end with Cause and start anew: a second fsync may lie, and Open brings
+// what the log holds to the disk before anybody believes it.
 func (db *DB) Failed() <-chan struct{} { return db.fatal }
 
 // Cause is why Failed is closed.
