@@ -74,4 +74,19 @@ func TestSequence(t *testing.T) {
 	if s.Note(2 * 999) {
 		t.Error("a repeated counter is news")
 	}
+	for n := range int64(200) { // anew, and then into the middle of what is missing
+		s.Note(2 * n)
+	}
+	s.Note(1_000_000)
+	for n := range int64(200) {
+		s.Note(500_000 + 2*n)
+	}
+	if len(s.Missing) != mostSpans {
+		t.Errorf("%d spans", len(s.Missing))
+	}
+	for _, m := range s.Missing {
+		if m.First > m.Last {
+			t.Errorf("%v ends before it begins", m)
+		}
+	}
 }

@@ -30,10 +30,7 @@ func (s *Sequence) Note(seq int64) bool {
 	case seq > s.Last:
 		if seq > s.Last+1 {
 			s.Missing = append(s.Missing, Span{s.Last + 1, seq - 1})
-			if len(s.Missing) > mostSpans {
-				s.Missing[1].First = s.Missing[0].First
-				s.Missing = slices.Delete(s.Missing, 0, 1)
-			}
+			s.bound()
 		}
 		s.Last = seq
 	case !s.fill(seq):
@@ -61,9 +58,20 @@ func (s *Sequence) fill(seq int64) bool {
 			rest = append(rest, Span{seq + 1, m.Last})
 		}
 		s.Missing = slices.Replace(s.Missing, i, i+1, rest...)
+		s.bound()
 		return true
 	}
 	return false
+}
+
+// bound makes one of the oldest two. After a counter that began anew they need not
+// stand in their order.
+func (s *Sequence) bound() {
+	for len(s.Missing) > mostSpans {
+		a, b := s.Missing[0], s.Missing[1]
+		s.Missing[1] = Span{min(a.First, b.First), max(a.Last, b.Last)}
+		s.Missing = slices.Delete(s.Missing, 0, 1)
+	}
 }
 
 // Count gives how many counters are missing.

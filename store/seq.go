@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"time"
 
 	"edgegw/sale"
@@ -22,8 +23,8 @@ func (w *writer) count(t *tx) error {
 	if len(w.seen) == 0 {
 		return nil
 	}
-	changed := map[int64]int64{} // devices, and their registers
-	gaps := map[int64]int{}
+	changed := map[int64]int64{}      // devices, and their registers
+	before := map[int64][]sale.Span{} // gaps that are stored
 	at := int64(0)
 	for _, s := range w.seen {
 		q := w.rows.sequences[s.device]
@@ -31,8 +32,8 @@ func (w *writer) count(t *tx) error {
 			q = &sale.Sequence{}
 			w.rows.sequences[s.device] = q
 		}
-		if _, noted := gaps[s.device]; !noted {
-			gaps[s.device] = len(q.Missing)
+		if _, noted := before[s.device]; !noted {
+			before[s.device] = slices.Clone(q.Missing)
 		}
 		note := q.Note
 		if s.again {
@@ -48,10 +49,7 @@ func (w *writer) count(t *tx) error {
 		if err := w.keepSeq(t, device, register, q.Last, changed); err != nil {
 			return err
 		}
-		if len(q.Missing) == 0 && gaps[device] == 0 {
-			continue
-		}
-		if err := t.keepGaps(device, q.Missing, at); err != nil {
+		if err := t.keepGaps(device, before[device], q.Missing, at); err != nil {
 			return err
 		}
 	}
@@ -104,31 +102,31 @@ func (w *writer) takePlace(t *tx, device, register, last int64) error {
 	return nil
 }
 
-// keepGaps replaces what is stored; a gap that was there keeps its time.
-func (t *tx) keepGaps(device int64, missing []sale.Span, at int64) error {
-	stay := map[sale.Span]bool{}
-	for _, m := range missing {
-		stay[m] = true
+// keepGaps stores what the batch has changed of a device's gaps. What is left of one
+// that was there keeps its time.
+func (t *tx) keepGaps(device int64, before, after []sale.Span, at int64) error {
+	if slices.Equal(before, after) { // as nearly always
+		return nil
+	}
+	for _, m := range after {
+		if slices.Contains(before, m) {
+			continue
+		}
 		if _, err := t.exec(`INSERT INTO seq_gap (device, first, last, at) VALUES (?1, ?2, ?3,
 			coalesce((SELECT max(at) FROM seq_gap WHERE device = ?1 AND first <= ?2 AND last >= ?3), ?4)) ON CONFLICT DO NOTHING`,
 			device, m.First, m.Last, at); err != nil {
 			return err
 		}
 	}
-	var gone []sale.Span
-	err := t.query(`SELECT first, last FROM seq_gap WHERE device = ?`, func(row []driver.Value) error {
-		if s := (sale.Span{First: row[0].(int64), Last: row[1].(int64)}); !stay[s] {
-			gone = append(gone, s)
+	for _, m := range before {
+		if slices.Contains(after, m) {
+			continue
 		}
-		return nil
-	}, device)
-	for _, s := range gone {
-		if err != nil {
-			break
+		if _, err := t.exec(`DELETE FROM seq_gap WHERE device = ? AND first = ? AND last = ?`, device, m.First, m.Last); err != nil {
+			return err
 		}
-		_, err = t.exec(`DELETE FROM seq_gap WHERE device = ? AND first = ? AND last = ?`, device, s.First, s.Last)
 	}
-	return err
+	return nil
 }
 
 func (c *cache) readSequences(t *tx) error {
