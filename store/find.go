@@ -68,6 +68,11 @@ func (db *DB) FindSales(ctx context.Context, f SaleFilter) (Found, error) {
 	if f.Limit <= 0 {
 		f.Limit = usualSales
 	}
+	end, err := db.search(ctx)
+	if err != nil {
+		return Found{}, fmt.Errorf("look for sales: %w", err)
+	}
+	defer end()
 	found, err := db.findSales(ctx, &f)
 	if err != nil {
 		return Found{}, fmt.Errorf("look for sales: %w", err)

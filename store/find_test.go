@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -196,5 +198,33 @@ func TestAWrongClockHidesNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever looks through much of the file leaves connections to those who sell.
+func TestSearchesLeaveRoomForTheQueues(t *testing.T) {
+	db := openTest(t)
+	addDevice(t, db, "pump-01", "reg_1")
+	mustAppend(t, db, entry("pump-01", "reg_1", sale.Whole, "s1", "a"), sale.Queued)
+	for range readers / 2 {
+		end, err := db.search(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end()
+	}
+	for name, ask := range map[string]func(context.Context) error{
+		"a search": func(ctx context.Context) error { _, err := db.FindSales(ctx, SaleFilter{}); return err },
+		"a check":  func(ctx context.Context) error { _, err := db.QuickCheck(ctx); return err },
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gone := errors.New("nobody waits any more")
+		cancel(gone)
+		if err := ask(ctx); !errors.Is(err, gone) {
+			t.Errorf("%s does not wait: %v", name, err)
+		}
+	}
+	if _, err := db.Head(t.Context(), "reg_1"); err != nil {
+		t.Error(err)
 	}
 }

@@ -61,6 +61,7 @@ type DB struct {
 	reader  driver.Connector
 	read    *sql.DB
 	reads   statements
+	long    chan struct{} // full while as many look through much of the file as may
 	w       *writer
 	closing sync.Once
 	closed  error
@@ -108,8 +109,9 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	db.runSecond()
 	db.reader = wrap(connector{dsn: readerDSN(path)})
 	db.read = sql.OpenDB(db.reader)
-	db.read.SetMaxOpenConns(4)
-	db.read.SetMaxIdleConns(4)
+	db.read.SetMaxOpenConns(readers)
+	db.read.SetMaxIdleConns(readers)
+	db.long = make(chan struct{}, readers/2)
 	db.reads.db = db.read
 	err = db.read.PingContext(ctx)
 	if err == nil {
@@ -193,6 +195,21 @@ func (db *DB) Close() error {
 		db.closed = errors.Join(err, db.read.Close())
 	})
 	return db.closed
+}
+
+// readers is how many may read at once. Half of them may look through much of the file
+// (search): the heads of queues, and the events of sales that a gateway of before began,
+// never wait for what somebody asks.
+const readers = 4
+
+// search waits for its turn; end gives it back.
+func (db *DB) search(ctx context.Context) (end func(), err error) {
+	select {
+	case db.long <- struct{}{}:
+		return func() { <-db.long }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // statements prepares each text once for the pool of readers.
