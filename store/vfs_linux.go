@@ -24,8 +24,15 @@ const vfsName = "edgegw"
 var dataVFS struct {
 	sync.Mutex
 	unix    uintptr             // SQLite's own, a *Tsqlite3_vfs
-	methods map[uintptr]uintptr // of open files, *Tsqlite3_io_methods: SQLite's own, and the same with our sync
+	tail    uintptr             // where the logTail of a file begins, behind what is SQLite's own of it
+	methods map[openAs]uintptr  // of open files, *Tsqlite3_io_methods with our sync
 	own     map[uintptr]uintptr // the other way round
+}
+
+// openAs is SQLite's own way to an open file, and whether that is a write-ahead log.
+type openAs struct {
+	own uintptr
+	log bool
 }
 
 // useDataVFS registers it, and gives what asks for it at the end of a DSN.
@@ -49,7 +56,9 @@ func useDataVFS() (string, error) {
 	}
 	vfs := (*sqlite3.Tsqlite3_vfs)(inC(ours))
 	vfs.FpNext, vfs.FzName, vfs.FxOpen = 0, name, funcOf(openData)
-	v.methods, v.own = map[uintptr]uintptr{}, map[uintptr]uintptr{}
+	v.tail = uintptr(vfs.FszOsFile+7) &^ 7
+	vfs.FszOsFile = int32(v.tail + unsafe.Sizeof(logTail{}))
+	v.methods, v.own = map[openAs]uintptr{}, map[uintptr]uintptr{}
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, ours, 0); rc != sqlite3.SQLITE_OK {
 		return "", fmt.Errorf("register a way to files: SQLite says %d", rc)
 	}
@@ -59,25 +68,39 @@ func useDataVFS() (string, error) {
 // openData opens a file as SQLite does, and gives it our sync.
 func openData(tls *libc.TLS, _, name, file uintptr, flags int32, out uintptr) int32 {
 	v := &dataVFS
-	open := *(*func(*libc.TLS, uintptr, uintptr, uintptr, int32, uintptr) int32)(unsafe.Pointer(&struct{ uintptr }{(*sqlite3.Tsqlite3_vfs)(inC(v.unix)).FxOpen}))
-	rc := open(tls, v.unix, name, file, flags, out)
+	rc := call[openFunc]((*sqlite3.Tsqlite3_vfs)(inC(v.unix)).FxOpen)(tls, v.unix, name, file, flags, out)
 	f := (*sqlite3.Tsqlite3_file)(inC(file))
 	if f.FpMethods == 0 {
 		return rc
 	}
 	v.Lock()
 	defer v.Unlock()
-	if v.methods[f.FpMethods] == 0 {
-		ours := copyOf[sqlite3.Tsqlite3_io_methods](tls, f.FpMethods)
+	as := openAs{f.FpMethods, flags&sqlite3.SQLITE_OPEN_WAL != 0}
+	if v.methods[as] == 0 {
+		ours := copyOf[sqlite3.Tsqlite3_io_methods](tls, as.own)
 		if ours == 0 {
 			return rc // it syncs as SQLite does
 		}
-		(*sqlite3.Tsqlite3_io_methods)(inC(ours)).FxSync = funcOf(syncData)
-		v.methods[f.FpMethods], v.own[ours] = ours, f.FpMethods
+		m := (*sqlite3.Tsqlite3_io_methods)(inC(ours))
+		if m.FxSync = funcOf(syncData); as.log {
+			logMethods(m)
+		}
+		v.methods[as], v.own[ours] = ours, as.own
 	}
-	f.FpMethods = v.methods[f.FpMethods]
+	if as.log {
+		*tailOf(file) = logTail{own: as.own}
+	}
+	f.FpMethods = v.methods[as]
 	return rc
 }
+
+type (
+	openFunc = func(_ *libc.TLS, vfs, name, file uintptr, flags int32, out uintptr) int32
+	syncFunc = func(_ *libc.TLS, file uintptr, flags int32) int32
+)
+
+// fdatasync is what a test replaces.
+var fdatasync = syscall.Fdatasync
 
 // syncData is xSync. The first of a file that was just made syncs its name as well,
 // which is left to SQLite.
@@ -88,10 +111,10 @@ func syncData(tls *libc.TLS, file uintptr, flags int32) int32 {
 		v.Lock()
 		own := v.own[f.FpMethod]
 		v.Unlock()
-		return (*(*func(*libc.TLS, uintptr, int32) int32)(unsafe.Pointer(&struct{ uintptr }{(*sqlite3.Tsqlite3_io_methods)(inC(own)).FxSync})))(tls, file, flags)
+		return call[syncFunc]((*sqlite3.Tsqlite3_io_methods)(inC(own)).FxSync)(tls, file, flags)
 	}
 	for {
-		switch err := syscall.Fdatasync(int(f.Fh)); err {
+		switch err := fdatasync(int(f.Fh)); err {
 		case nil:
 			return sqlite3.SQLITE_OK
 		case syscall.EINTR:
@@ -116,6 +139,9 @@ func copyOf[T any](tls *libc.TLS, from uintptr) uintptr {
 	}
 	return to
 }
+
+// call is a function of C as Go calls it.
+func call[F any](f uintptr) F { return *(*F)(unsafe.Pointer(&struct{ uintptr }{f})) }
 
 // funcOf is a function of this package as C calls it.
 func funcOf[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
