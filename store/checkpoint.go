@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"sync/atomic"
 )
 
@@ -22,17 +23,18 @@ const (
 // writer, the rest belongs to its goroutine.
 type checkpointer struct {
 	conn   driver.Conn
+	failed func(error)
 	kick   chan struct{}
 	copied atomic.Bool
 	done   chan struct{}
 }
 
-func openCheckpointer(ctx context.Context, c driver.Connector) (*checkpointer, error) {
+func openCheckpointer(ctx context.Context, c driver.Connector, failed func(error)) (*checkpointer, error) {
 	conn, err := c.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k := &checkpointer{conn: conn, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	k := &checkpointer{conn: conn, failed: failed, kick: make(chan struct{}, 1), done: make(chan struct{})}
 	go k.run()
 	return k, nil
 }
@@ -41,8 +43,9 @@ func (k *checkpointer) run() {
 	defer close(k.done)
 	defer k.conn.Close()
 	for range k.kick {
-		// Its error is the writer's to meet: the rest of the log is then longer.
-		_ = checkpoint(k.conn)
+		if err := checkpoint(k.conn); err != nil {
+			k.failed(err)
+		}
 		k.copied.Store(true)
 	}
 }
@@ -62,6 +65,18 @@ func checkpoint(conn driver.Conn) error {
 	return err
 }
 
+// notCopied ends the store where pages that were copied may have reached no disk: SQLite
+// takes those of an earlier copy for done, the system has let go of what it could not
+// write, and the sync of a later copy would say nothing of it. Only a start copies the
+// whole log again.
+func (db *DB) notCopied(err error) {
+	if deadly(err) {
+		db.fail(fmt.Errorf("copy the write-ahead log into %s: %w", db.path, err))
+		return
+	}
+	db.log.Warn("the write-ahead log cannot be copied", "cause", err)
+}
+
 // tend keeps the log short after a batch that held so many bytes of rows.
 func (w *writer) tend(bytes int) {
 	w.logPages += batchPages + bytes/pageEstimate
@@ -70,7 +85,7 @@ func (w *writer) tend(bytes int) {
 		return
 	case w.side.copied.Swap(false), w.logPages >= mostPages:
 		if err := checkpoint(w.conn); err != nil {
-			w.db.log.Warn("the write-ahead log cannot be copied", "cause", err)
+			w.db.notCopied(err)
 		}
 		w.logPages, w.kicked = 0, false
 	case !w.kicked:

@@ -77,7 +77,7 @@ func openWriter(ctx context.Context, c driver.Connector, db *DB, second *followe
 	if err := growLog(db.path + "-wal"); err != nil {
 		db.log.Warn("the write-ahead log cannot be made in one piece: each sale has it grow", "cause", err)
 	}
-	if w.side, err = openCheckpointer(ctx, c); err != nil {
+	if w.side, err = openCheckpointer(ctx, c, db.notCopied); err != nil {
 		_ = w.second.end(false) // the error of the opening counts
 		w.release()
 		return nil, err
@@ -362,7 +362,9 @@ func (w *writer) close() error {
 	w.side.close()
 	select {
 	case <-w.db.fatal:
-		return errors.Join(w.second.end(false), w.release())
+		// The connection stays open until the process ends: the last one that is
+		// closed copies the log, and then deletes it.
+		return w.second.end(false)
 	default:
 	}
 	err := w.release()
