@@ -188,7 +188,9 @@ func VerifyBackup(file io.Reader, passphrase secret.Text) (backup.Manifest, erro
 // mayReplace refuses to put away data that a person may not know of.
 func (k *control) mayReplace(ctx context.Context, m backup.Manifest, setAside bool) error {
 	path := filepath.Join(k.config.DataDir, store.FileName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || setAside {
+	_, err := os.Stat(path)
+	_, logErr := os.Stat(path + "-wal") // one whose database is gone is data, too
+	if setAside || errors.Is(err, fs.ErrNotExist) && errors.Is(logErr, fs.ErrNotExist) {
 		return nil
 	}
 	holds := "it cannot be read"

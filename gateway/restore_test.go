@@ -106,6 +106,37 @@ func TestTheCopyOfBeforeAnUpdate(t *testing.T) {
 	s.off()
 }
 
+// The log of a database that is gone is data: nobody puts a backup beside it, and the
+// question whether there is data does not have SQLite delete it.
+func TestARestoreBesideALogWithoutItsDatabase(t *testing.T) {
+	s := newSite(t, sandbox.Options{}).on()
+	s.add("pump-01")
+	file := s.backedUp()
+	s.off()
+	for name, harm := range map[string]func(path string) error{"no bytes": func(path string) error { return os.Truncate(path, 0) }, "no name": os.Remove} {
+		path := filepath.Join(s.dir, store.FileName)
+		must(t, os.WriteFile(path, nil, 0o600))
+		must(t, harm(path))
+		log := []byte("7\x7f\x06\x82 and what was sold last")
+		must(t, os.WriteFile(path+"-wal", log, 0o600))
+		if _, err := s.restore(file, false); err == nil || !strings.Contains(err.Error(), "--set-aside") {
+			t.Errorf("%s: what is there was put away without a word: %v", name, err)
+		}
+		if b, err := os.ReadFile(path + "-wal"); err != nil || !bytes.Equal(b, log) {
+			t.Fatalf("%s: the log has %d bytes (%v)", name, len(b), err)
+		}
+	}
+	r, err := s.restore(file, true)
+	must(t, err)
+	if _, err := os.Stat(filepath.Join(r.SetAside, store.FileName+"-wal")); err != nil {
+		t.Error(err)
+	}
+	s.on()
+	s.report("pump-01", whole("1"))
+	s.confirmed(1)
+	s.off()
+}
+
 // A device whose clock is years ahead reports again what was sent since the backup.
 func TestADeviceAheadOfItsTimeAfterARestore(t *testing.T) {
 	s := newSite(t, sandbox.Options{ServerIDs: true}).on()

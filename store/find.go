@@ -68,16 +68,24 @@ func (db *DB) FindSales(ctx context.Context, f SaleFilter) (Found, error) {
 	if f.Limit <= 0 {
 		f.Limit = usualSales
 	}
-	end, err := db.search(ctx)
-	if err != nil {
-		return Found{}, fmt.Errorf("look for sales: %w", err)
+	if f.wide() {
+		select {
+		case db.wide <- struct{}{}:
+			defer func() { <-db.wide }()
+		case <-ctx.Done():
+			return Found{}, fmt.Errorf("look for sales: %w", context.Cause(ctx))
+		}
 	}
-	defer end()
 	found, err := db.findSales(ctx, &f)
 	if err != nil {
 		return Found{}, fmt.Errorf("look for sales: %w", err)
 	}
 	return found, nil
+}
+
+// wide reports whether much may have to be looked at before anything fits.
+func (f *SaleFilter) wide() bool {
+	return f.SaleID == "" && (f.Device != "" || f.Register != "" || f.State != 0 || f.Operation != "" || f.Document != "" || f.Amount != sale.Amounts{})
 }
 
 func (db *DB) findSales(ctx context.Context, f *SaleFilter) (Found, error) {

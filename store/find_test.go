@@ -207,22 +207,21 @@ func TestSearchesLeaveRoomForTheQueues(t *testing.T) {
 	addDevice(t, db, "pump-01", "reg_1")
 	mustAppend(t, db, entry("pump-01", "reg_1", sale.Whole, "s1", "a"), sale.Queued)
 	for range readers / 2 {
-		end, err := db.search(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer end()
+		db.wide <- struct{}{}
 	}
-	for name, ask := range map[string]func(context.Context) error{
-		"a search": func(ctx context.Context) error { _, err := db.FindSales(ctx, SaleFilter{}); return err },
-		"a check":  func(ctx context.Context) error { _, err := db.QuickCheck(ctx); return err },
-	} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		gone := errors.New("nobody waits any more")
-		cancel(gone)
-		if err := ask(ctx); !errors.Is(err, gone) {
-			t.Errorf("%s does not wait: %v", name, err)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("nobody waits any more")
+	cancel(gone)
+	if _, err := db.FindSales(ctx, SaleFilter{Device: "pump-01"}); !errors.Is(err, gone) {
+		t.Errorf("a wide search does not wait for others: %v", err)
+	}
+	for _, f := range []SaleFilter{{}, {SaleID: "s1", Device: "pump-01"}} {
+		if found, err := db.FindSales(t.Context(), f); err != nil || len(found.Sales) != 1 {
+			t.Errorf("a quick one: %+v, %v", found, err)
 		}
+	}
+	if _, err := db.QuickCheck(t.Context()); err != nil {
+		t.Error(err)
 	}
 	if _, err := db.Head(t.Context(), "reg_1"); err != nil {
 		t.Error(err)

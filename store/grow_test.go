@@ -69,8 +69,8 @@ func TestALogOfZerosHoldsNothing(t *testing.T) {
 		if c.log != nil {
 			write(t, path+"-wal", c.log)
 		}
-		if hasLog(path) != c.want {
-			t.Errorf("%s: hasLog says %v", c.name, !c.want)
+		if logBeside(path) != c.want {
+			t.Errorf("%s: logBeside says %v", c.name, !c.want)
 		}
 	}
 }

@@ -22,9 +22,9 @@ const (
 	saltBytes   = 8
 )
 
-// hasLog reports whether there is a log with something in it: one that was only made
+// logBeside reports whether there is a log with something in it: one that was only made
 // (growLog) begins with zeros.
-func hasLog(path string) bool {
+func logBeside(path string) bool {
 	f, err := os.Open(path + "-wal")
 	if err != nil {
 		return false
@@ -42,7 +42,8 @@ func refuseOrphan(path string) error {
 	if err != nil || damage == "" {
 		return err
 	}
-	return fmt.Errorf("%w: %s. It was left as it is; with store.mirror_bytes set, the next start makes the database again from it", ErrDamaged, damage)
+	return fmt.Errorf("%w: %s, with what was sold last. Both were left as they are: put %s back beside it, or a backup (edgegw restore --set-aside). Where there is neither, set store.mirror_bytes, and the next start takes what can be read from the log",
+		ErrDamaged, damage, filepath.Base(path))
 }
 
 // orphan says so where there is a log and no page of its database.
@@ -51,7 +52,7 @@ func orphan(path string) (damage string, err error) {
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return "", err
-	case err == nil && info.Size() > 0, !hasLog(path):
+	case err == nil && info.Size() > 0, !logBeside(path):
 		return "", nil
 	case err != nil:
 		return fmt.Sprintf("it is missing, and its log is there: %s-wal", filepath.Base(path)), nil
@@ -76,7 +77,10 @@ func syncLog(path string) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	head := make([]byte, logHeader)
 	if _, err := f.ReadAt(head, 0); err != nil {
-		return noEnd(err)
+		if err == io.EOF {
+			return nil
+		}
+		return err
 	}
 	page := binary.BigEndian.Uint32(head[8:])
 	if page < 512 || page > 65536 {
@@ -89,7 +93,7 @@ func syncLog(path string) (err error) {
 	for at := int64(logHeader); ; at += int64(len(frame)) {
 		_, err := f.ReadAt(frame, at)
 		if err == io.EOF || err == nil && !bytes.Equal(frame[frameSalt:][:saltBytes], head[logSalt:][:saltBytes]) {
-			return f.Sync()
+			return errors.Join(f.Sync(), syncFile(filepath.Dir(path))) // its name, too
 		}
 		if err == nil {
 			_, err = f.WriteAt(frame, at)
@@ -98,12 +102,4 @@ func syncLog(path string) (err error) {
 			return err
 		}
 	}
-}
-
-// noEnd is err, but for the end of a file that holds no log yet.
-func noEnd(err error) error {
-	if err == io.EOF {
-		return nil
-	}
-	return err
 }

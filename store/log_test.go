@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// A log whose database has lost its bytes, or its name, is not deleted by whoever looks:
-// what stands in it is put into the new database.
+// A log whose database has lost its bytes, or its name, is not deleted by whoever looks.
+// What stands in it, here all there ever was, is put into the new database.
 func TestALogWithoutItsDatabase(t *testing.T) {
 	db := openIn(t, t.TempDir())
 	busyDay(t, db)
@@ -36,6 +36,9 @@ func TestALogWithoutItsDatabase(t *testing.T) {
 				if err == nil {
 					db.Close()
 				}
+			}
+			if _, err := Look(t.Context(), filepath.Join(dir, FileName)); !errors.Is(err, ErrDamaged) {
+				t.Errorf("a count says %v", err)
 			}
 			if !maps.Equal(files(t, dir), before) {
 				t.Fatal("they have changed something")

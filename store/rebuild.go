@@ -403,7 +403,8 @@ func mendHead(ctx context.Context, old, fresh string) bool {
 func (r *rebuilder) aside() string {
 	name := FileName + ".damaged-" + r.Now().UTC().Format("20060102T150405Z")
 	for i := 2; ; i++ {
-		if _, err := os.Lstat(filepath.Join(r.dir, name)); errors.Is(err, fs.ErrNotExist) {
+		taken, err := filepath.Glob(filepath.Join(r.dir, name) + "*") // of a database that was missing there is the log only
+		if err == nil && len(taken) == 0 {
 			return name
 		}
 		name = fmt.Sprintf("%s.damaged-%s-%d", FileName, r.Now().UTC().Format("20060102T150405Z"), i)

@@ -51,6 +51,9 @@ type Extent struct {
 
 // Look counts what a journal holds that nobody has open, and changes nothing.
 func Look(ctx context.Context, path string) (e Extent, err error) {
+	if err := refuseOrphan(path); err != nil {
+		return e, err
+	}
 	from := sql.OpenDB(connector{dsn: fileDSN(path)})
 	e, err = extent(ctx, from)
 	if err = errors.Join(err, from.Close()); err != nil {

@@ -61,7 +61,7 @@ type DB struct {
 	reader  driver.Connector
 	read    *sql.DB
 	reads   statements
-	long    chan struct{} // full while as many look through much of the file as may
+	wide    chan struct{} // full while there are as many wide searches as may be
 	w       *writer
 	closing sync.Once
 	closed  error
@@ -111,7 +111,7 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	db.read = sql.OpenDB(db.reader)
 	db.read.SetMaxOpenConns(readers)
 	db.read.SetMaxIdleConns(readers)
-	db.long = make(chan struct{}, readers/2)
+	db.wide = make(chan struct{}, readers/2)
 	db.reads.db = db.read
 	err = db.read.PingContext(ctx)
 	if err == nil {
@@ -197,20 +197,10 @@ func (db *DB) Close() error {
 	return db.closed
 }
 
-// readers is how many may read at once. Half of them may look through much of the file
-// (search): the heads of queues, and the events of sales that a gateway of before began,
-// never wait for what somebody asks.
+// readers is how many may read at once. Wide searches have half of them at most: the
+// heads of queues, and the events of sales that were begun before a restart, do not wait
+// for what somebody asks.
 const readers = 4
-
-// search waits for its turn; end gives it back.
-func (db *DB) search(ctx context.Context) (end func(), err error) {
-	select {
-	case db.long <- struct{}{}:
-		return func() { <-db.long }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
 
 // statements prepares each text once for the pool of readers.
 type statements struct {
@@ -245,6 +235,17 @@ func (s *statements) close() {
 	s.m = nil
 }
 
+// queryAlone is query for what reads much of the file: on a connection of its own.
+func (db *DB) queryAlone(ctx context.Context, text string, row func(scan func(...any) error) error) error {
+	pool := sql.OpenDB(db.reader)
+	defer func() { _ = pool.Close() }() // it was only read
+	rows, err := pool.QueryContext(ctx, text)
+	if err != nil {
+		return db.met(err)
+	}
+	return db.each(rows, row)
+}
+
 // query runs a SELECT on the pool and calls row for each of its rows.
 func (db *DB) query(ctx context.Context, text string, row func(scan func(...any) error) error, args ...any) error {
 	st, err := db.reads.get(ctx, text)
@@ -255,6 +256,10 @@ func (db *DB) query(ctx context.Context, text string, row func(scan func(...any)
 	if err != nil {
 		return db.met(err)
 	}
+	return db.each(rows, row)
+}
+
+func (db *DB) each(rows *sql.Rows, row func(scan func(...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
