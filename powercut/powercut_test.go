@@ -60,7 +60,7 @@ func TestNothingThatWasPromisedIsLost(t *testing.T) {
 	o := options{dir: dir, small: true, perCut: 2, every: 9}
 	states := 0
 	for _, sc := range sceneList {
-		sc.drain = min(sc.drain, 20)
+		sc.drain = min(sc.drain, 8)
 		sum := cutAll(t, o, sc, binary)
 		states += sum.states
 		for _, f := range sum.failures {
