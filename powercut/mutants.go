@@ -67,7 +67,7 @@ var mutants = []mutant{
 		{"store/store.go", "err := syncLog(path)", "err := error(nil)"},
 	}},
 	{"a log that is synced and not written again", "killed", []change{
-		{"store/log.go", "_, err = f.WriteAt(frame, at)", ""},
+		{"store/log.go", "f.WriteAt(many[:valid], at)", "f.WriteAt(nil, at)"},
 	}},
 	{"a backup that is not synced", "backup", []change{
 		{"cmd/edgegw/backup.go", "		err = f.Sync()\n", ""},

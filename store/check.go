@@ -11,7 +11,7 @@ import (
 // finds first, "" where the file is whole. It ends with ctx, and gives ctx's error
 // then. Readers and the writer go on meanwhile.
 func (db *DB) QuickCheck(ctx context.Context) (damage string, err error) {
-	err = db.queryAlone(ctx, quickCheck, func(scan func(...any) error) error {
+	err = db.query(ctx, quickCheck, func(scan func(...any) error) error {
 		return scan(&damage)
 	})
 	return damageOf(ctx, damage, err)

@@ -53,9 +53,6 @@ func TestACopyOfTheLogThatFailsEndsTheStore(t *testing.T) {
 			if n, err := openIn(t, kill(t, db)).Kept(t.Context()); err != nil || n != 1 {
 				t.Errorf("%d sales are kept, want 1 (%v)", n, err)
 			}
-			if err := db.w.release(); err != nil {
-				t.Error(err)
-			}
 		})
 	}
 }

@@ -206,7 +206,7 @@ func TestSearchesLeaveRoomForTheQueues(t *testing.T) {
 	db := openTest(t)
 	addDevice(t, db, "pump-01", "reg_1")
 	mustAppend(t, db, entry("pump-01", "reg_1", sale.Whole, "s1", "a"), sale.Queued)
-	for range readers / 2 {
+	for range searches {
 		db.wide <- struct{}{}
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -153,7 +153,7 @@ func (db *DB) CountRefused(ctx context.Context) (n int64, err error) {
 // gives one line for each that differs. It reads the whole journal at one
 // moment: seconds for a million sales.
 func (db *DB) Recount(ctx context.Context) (faults []string, err error) {
-	err = db.queryAlone(ctx, `SELECT r.register_id, q.accepted, q.waiting, q.confirmed, q.quarantined, q.resolved,
+	err = db.query(ctx, `SELECT r.register_id, q.accepted, q.waiting, q.confirmed, q.quarantined, q.resolved,
 		       coalesce(c.accepted, 0) + coalesce(f.confirmed + f.resolved, 0), coalesce(c.waiting, 0), coalesce(c.confirmed, 0) + coalesce(f.confirmed, 0),
 		       coalesce(c.quarantined, 0), coalesce(c.resolved, 0) + coalesce(f.resolved, 0)
 		  FROM queue q JOIN register r ON r.no = q.register LEFT JOIN forgotten f ON f.register = q.register LEFT JOIN (

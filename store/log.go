@@ -89,17 +89,22 @@ func syncLog(path string) (err error) {
 	if _, err := f.WriteAt(head, 0); err != nil {
 		return err
 	}
-	frame := make([]byte, frameHeader+page)
-	for at := int64(logHeader); ; at += int64(len(frame)) {
-		_, err := f.ReadAt(frame, at)
-		if err == io.EOF || err == nil && !bytes.Equal(frame[frameSalt:][:saltBytes], head[logSalt:][:saltBytes]) {
-			return errors.Join(f.Sync(), syncFile(filepath.Dir(path))) // its name, too
-		}
-		if err == nil {
-			_, err = f.WriteAt(frame, at)
-		}
-		if err != nil {
+	frame := frameHeader + int(page)
+	many := make([]byte, 32*frame)
+	for at := int64(logHeader); ; {
+		n, err := f.ReadAt(many, at)
+		if err != nil && err != io.EOF {
 			return err
+		}
+		valid := 0
+		for valid+frame <= n && bytes.Equal(many[valid+frameSalt:][:saltBytes], head[logSalt:][:saltBytes]) {
+			valid += frame
+		}
+		if _, err := f.WriteAt(many[:valid], at); err != nil {
+			return err
+		}
+		if at += int64(valid); valid < len(many) {
+			return errors.Join(f.Sync(), syncFile(filepath.Dir(path))) // its name, too
 		}
 	}
 }

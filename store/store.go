@@ -110,8 +110,8 @@ func Open(ctx context.Context, dir string, o Options) (*DB, error) {
 	db.reader = wrap(connector{dsn: readerDSN(path)})
 	db.read = sql.OpenDB(db.reader)
 	db.read.SetMaxOpenConns(readers)
-	db.read.SetMaxIdleConns(readers)
-	db.wide = make(chan struct{}, readers/2)
+	db.read.SetMaxIdleConns(4)
+	db.wide = make(chan struct{}, searches)
 	db.reads.db = db.read
 	err = db.read.PingContext(ctx)
 	if err == nil {
@@ -190,6 +190,8 @@ func (db *DB) fail(err error) {
 // Close ends the writer after what is queued, and closes the file. Safe twice.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
+		// Those who may only read are the last: SQLite has the last one who may write
+		// copy the log and delete it, also where a copy has failed before.
 		err := db.w.close()
 		db.reads.close()
 		db.closed = errors.Join(err, db.read.Close())
@@ -197,10 +199,13 @@ func (db *DB) Close() error {
 	return db.closed
 }
 
-// readers is how many may read at once. Wide searches have half of them at most: the
-// heads of queues, and the events of sales that were begun before a restart, do not wait
-// for what somebody asks.
-const readers = 4
+// How many may read at once, and how many of them may look through much of the file for
+// a sale: the heads of queues, and the events of sales that were begun before a restart,
+// do not wait for what somebody asks.
+const (
+	readers  = 6
+	searches = 2
+)
 
 // statements prepares each text once for the pool of readers.
 type statements struct {
@@ -235,17 +240,6 @@ func (s *statements) close() {
 	s.m = nil
 }
 
-// queryAlone is query for what reads much of the file: on a connection of its own.
-func (db *DB) queryAlone(ctx context.Context, text string, row func(scan func(...any) error) error) error {
-	pool := sql.OpenDB(db.reader)
-	defer func() { _ = pool.Close() }() // it was only read
-	rows, err := pool.QueryContext(ctx, text)
-	if err != nil {
-		return db.met(err)
-	}
-	return db.each(rows, row)
-}
-
 // query runs a SELECT on the pool and calls row for each of its rows.
 func (db *DB) query(ctx context.Context, text string, row func(scan func(...any) error) error, args ...any) error {
 	st, err := db.reads.get(ctx, text)
@@ -256,10 +250,6 @@ func (db *DB) query(ctx context.Context, text string, row func(scan func(...any)
 	if err != nil {
 		return db.met(err)
 	}
-	return db.each(rows, row)
-}
-
-func (db *DB) each(rows *sql.Rows, row func(scan func(...any) error) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {

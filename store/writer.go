@@ -362,9 +362,7 @@ func (w *writer) close() error {
 	w.side.close()
 	select {
 	case <-w.db.fatal:
-		// The connection stays open until the process ends: the last one that is
-		// closed copies the log, and then deletes it.
-		return w.second.end(false)
+		return errors.Join(w.second.end(false), w.release())
 	default:
 	}
 	err := w.release()
