@@ -237,7 +237,12 @@ func (r *running) sell(l *bench.Load, n, window, sales int) bench.Times {
 // asked is how long a page took: the first time, and the median of twenty more.
 type asked struct{ first, again time.Duration }
 
-func (a asked) String() string { return fmt.Sprintf("%s / %s", inMS(a.first), inMS(a.again)) }
+func (a asked) String() string {
+	if a == (asked{}) {
+		return "–" // there was nothing to ask for
+	}
+	return fmt.Sprintf("%s / %s", inMS(a.first), inMS(a.again))
+}
 
 // inMS prints milliseconds with three digits or so.
 func inMS(d time.Duration) string { return fmt.Sprintf("%.3g", d.Seconds()*1000) }
