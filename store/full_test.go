@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ func TestAFullDiskFailsWhatDoesNotFitAndNotItsNeighbours(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leavePages(t, db, 2)
+	mostPagesNow(t, db, 2)
 	hold, held := make(chan struct{}), make(chan struct{})
 	db.w.submit(t.Context(), job{do: func(*tx) error { close(held); <-hold; return nil }, after: func(error) {}})
 	<-held
@@ -50,27 +49,12 @@ func TestAFullDiskFailsWhatDoesNotFitAndNotItsNeighbours(t *testing.T) {
 	}
 }
 
-// leavePages has the database grow by so many pages and no more.
-func leavePages(t *testing.T, db *DB, n int64) {
-	t.Helper()
-	if err := db.change(t.Context(), func(t *tx) error {
-		pages, err := t.value("PRAGMA page_count")
-		if err != nil {
-			return err
-		}
-		_, err = t.exec("PRAGMA max_page_count = " + strconv.FormatInt(pages.(int64)+n, 10))
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A disk that fails while each of a batch tries for itself ends that as well: what is
 // committed behind it could be gone.
 func TestNothingIsTriedBehindAFailedDisk(t *testing.T) {
 	db := openTest(t)
 	addDevice(t, db, "pump-01", "reg_1")
-	leavePages(t, db, 2)
+	mostPagesNow(t, db, 2)
 	hold, held := make(chan struct{}), make(chan struct{})
 	db.w.submit(t.Context(), job{do: func(*tx) error { close(held); <-hold; return nil }, after: func(error) {}})
 	<-held

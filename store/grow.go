@@ -8,7 +8,7 @@ import (
 
 // logBytes is the write-ahead log when it is copied into the database: its header, and
 // checkpointPages frames, each of a page and a header of its own.
-const logBytes = 32 + checkpointPages*(24+4096)
+const logBytes = logHeader + checkpointPages*(frameHeader+4096)
 
 // growLog makes the write-ahead log as long as it is going to be, with zeros at its end.
 // A commit then writes over bytes that are there: a file that grows, or a first write to

@@ -23,10 +23,9 @@ const vfsName = "edgegw"
 // as the process lives, and no garbage collector looks at it.
 var dataVFS struct {
 	sync.Mutex
-	unix    uintptr             // SQLite's own, a *Tsqlite3_vfs
-	tail    uintptr             // where the logTail of a file begins, behind what is SQLite's own of it
-	methods map[openAs]uintptr  // of open files, *Tsqlite3_io_methods with our sync
-	own     map[uintptr]uintptr // the other way round
+	unix    uintptr            // SQLite's own, a *Tsqlite3_vfs
+	tail    uintptr            // where the logTail of a file begins, behind what is SQLite's own of it
+	methods map[openAs]uintptr // of open files, *Tsqlite3_io_methods with our sync
 }
 
 // openAs is SQLite's own way to an open file, and whether that is a write-ahead log.
@@ -58,7 +57,7 @@ func useDataVFS() (string, error) {
 	vfs.FpNext, vfs.FzName, vfs.FxOpen = 0, name, funcOf(openData)
 	v.tail = uintptr(vfs.FszOsFile+7) &^ 7
 	vfs.FszOsFile = int32(v.tail + unsafe.Sizeof(logTail{}))
-	v.methods, v.own = map[openAs]uintptr{}, map[uintptr]uintptr{}
+	v.methods = map[openAs]uintptr{}
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, ours, 0); rc != sqlite3.SQLITE_OK {
 		return "", fmt.Errorf("register a way to files: SQLite says %d", rc)
 	}
@@ -85,11 +84,9 @@ func openData(tls *libc.TLS, _, name, file uintptr, flags int32, out uintptr) in
 		if m.FxSync = funcOf(syncData); as.log {
 			logMethods(m)
 		}
-		v.methods[as], v.own[ours] = ours, as.own
+		v.methods[as] = ours
 	}
-	if as.log {
-		*tailOf(file) = logTail{own: as.own}
-	}
+	*tailOf(file) = logTail{own: as.own}
 	f.FpMethods = v.methods[as]
 	return rc
 }
@@ -107,11 +104,7 @@ var fdatasync = syscall.Fdatasync
 func syncData(tls *libc.TLS, file uintptr, flags int32) int32 {
 	f := (*sqlite3.TunixFile)(inC(file))
 	if f.FctrlFlags&sqlite3.UNIXFILE_DIRSYNC != 0 {
-		v := &dataVFS
-		v.Lock()
-		own := v.own[f.FpMethod]
-		v.Unlock()
-		return call[syncFunc]((*sqlite3.Tsqlite3_io_methods)(inC(own)).FxSync)(tls, file, flags)
+		return call[syncFunc](tailOf(file).methods().FxSync)(tls, file, flags)
 	}
 	for {
 		switch err := fdatasync(int(f.Fh)); err {

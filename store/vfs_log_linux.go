@@ -19,7 +19,8 @@ import (
 const tailBytes = 1<<17 - 1
 
 // logTail is what a connection has written to the log and not given to the system yet.
-// It stands in SQLite's memory, behind its own unixFile.
+// It stands in SQLite's memory, behind its own unixFile; of a file that is no log there
+// is only own.
 type logTail struct {
 	own uintptr // SQLite's own way to this file, a *Tsqlite3_io_methods
 	mem uintptr // tailBytes, once there was something to write
