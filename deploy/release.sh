@@ -18,7 +18,7 @@ sbom=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 boards=(amd64 arm64 armv7)
 # What lies on no sale's way is compiled without inlining, which makes it smaller; as in
 # deploy/balena/Dockerfile.
-small=(-gcflags=google.golang.org/protobuf/...=-l -gcflags=github.com/prometheus/...=-l -gcflags=github.com/eclipse/...=-l -gcflags=go.yaml.in/...=-l)
+small=(-gcflags=github.com/eclipse/...=-l -gcflags=go.yaml.in/...=-l)
 images= check=
 while getopts ic option; do
 	case $option in

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/VictoriaMetrics/metrics"
 
 	"edgegw/broker"
 	"edgegw/card"
@@ -22,7 +22,7 @@ type cardWatch struct {
 	mu      sync.Mutex
 	seen    map[sale.DeviceID]int64
 	poke    chan struct{}
-	counted prometheus.Counter
+	counted *metrics.Counter
 }
 
 // watchCards is the relay as the broker sees it, with an eye on card data.

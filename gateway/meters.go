@@ -6,67 +6,92 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/VictoriaMetrics/metrics"
 
 	"edgegw/fiscal"
 	"edgegw/sale"
 )
 
-// Every metric is named namespace_…: edgegw_sales_waiting.
-const namespace = "edgegw"
-
 // meters count what only the moment knows: how long a commit or a request
 // took, and how an attempt ended. They begin at zero with the process. All
 // other metrics are read from the site when somebody asks (scrape.go).
 type meters struct {
-	commits  prometheus.Histogram
-	changes  prometheus.Counter
-	requests *prometheus.HistogramVec
-	attempts *prometheus.CounterVec
-	cards    prometheus.Counter
+	commits  *metrics.PrometheusHistogram
+	changes  *metrics.Counter
+	requests *metrics.Set
+	attempts *metrics.Set
+	cards    *metrics.Counter
 	ended    atomic.Int64 // requests to OpenFiskal
 
-	inVain, turnedAway prometheus.Counter // of the HTTP listeners
+	inVain, turnedAway *metrics.Counter // of the HTTP listeners
+
+	families []meterFamily
 }
 
+// meterFamily is a metric that is counted. Its samples have a set of their own:
+// those of one name stand together in an exposition, behind what the name means.
+type meterFamily struct {
+	metric
+	samples *metrics.Set
+}
+
+// Bounds of the histograms, in seconds.
+var (
+	commitBounds  = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	requestBounds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+)
+
+var (
+	commitSeconds = metric{histogramKind, "commit_seconds",
+		"Time of a transaction of the journal, from its begin to the end of its sync. Acknowledgements wait for it."}
+	committedChanges = metric{counterKind, "committed_changes_total",
+		"Changes of the journal that were committed: events, attempts, outcomes, receipts. Many share a commit under load."}
+	requestSeconds = metric{histogramKind, "openfiskal_request_seconds",
+		"Time of a request to OpenFiskal, from dialling to the last byte of the answer, by what it was for and how it ended."}
+	attemptsEnded = metric{counterKind, "attempts_total",
+		"Attempts of calls that have ended, by the class of what came back."}
+	cardData = metric{counterKind, "card_data_total",
+		"Events of devices in which what looks like a card number stood. There should be none."}
+	authFailures = metric{counterKind, "http_auth_failures_total",
+		"Requests to the API or to metrics without a token that opens anything."}
+	turnedAway = metric{counterKind, "http_turned_away_total",
+		"Connections to the HTTP listeners closed at once because there were too many."}
+)
+
 func newMeters() *meters {
-	m := &meters{
-		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "commit_seconds",
-			Help:    "Time of a transaction of the journal, from its begin to the end of its sync. Acknowledgements wait for it.",
-			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
-		changes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "committed_changes_total",
-			Help: "Changes of the journal that were committed: events, attempts, outcomes, receipts. Many share a commit under load."}),
-		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: "openfiskal_request_seconds",
-			Help:    "Time of a request to OpenFiskal, from dialling to the last byte of the answer, by what it was for and how it ended.",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"step", "outcome"}),
-		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "attempts_total",
-			Help: "Attempts of calls that have ended, by the class of what came back."}, []string{"class"}),
-		cards: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "card_data_total",
-			Help: "Events of devices in which what looks like a card number stood. There should be none."}),
-		inVain: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "http_auth_failures_total",
-			Help: "Requests to the API or to metrics without a token that opens anything."}),
-		turnedAway: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "http_turned_away_total",
-			Help: "Connections to the HTTP listeners closed at once because there were too many."}),
-	}
+	m := new(meters)
+	m.commits = m.family(commitSeconds).NewPrometheusHistogramExt(commitSeconds.sample(), commitBounds)
+	m.changes = m.counter(committedChanges)
+	m.requests, m.attempts = m.family(requestSeconds), m.family(attemptsEnded)
+	m.cards, m.inVain, m.turnedAway = m.counter(cardData), m.counter(authFailures), m.counter(turnedAway)
 	for class := sale.Confirmed; class <= sale.Misconfigured; class++ {
-		m.attempts.WithLabelValues(class.String()) // a rate needs the zero before the first
+		m.attempt(class) // a rate needs the zero before the first
 	}
 	return m
 }
 
-func (m *meters) all() []prometheus.Collector {
-	return []prometheus.Collector{m.commits, m.changes, m.requests, m.attempts, m.cards, m.inVain, m.turnedAway}
+func (m *meters) family(of metric) *metrics.Set {
+	s := metrics.NewSet()
+	m.families = append(m.families, meterFamily{of, s})
+	return s
+}
+
+func (m *meters) counter(of metric) *metrics.Counter { return m.family(of).NewCounter(of.sample()) }
+
+func (m *meters) attempt(class sale.Class) *metrics.Counter {
+	return m.attempts.GetOrCreateCounter(attemptsEnded.sample("class", class.String()))
 }
 
 // committed is store.Options.Committed.
 func (m *meters) committed(took time.Duration, changes int) {
-	m.commits.Observe(took.Seconds())
-	m.changes.Add(float64(changes))
+	m.commits.Update(took.Seconds())
+	m.changes.Add(changes)
 }
 
 // observed is fiscal.Options.Observed.
 func (m *meters) observed(purpose, outcome string, took time.Duration) {
-	m.requests.WithLabelValues(purpose, outcome).Observe(took.Seconds())
+	sample := requestSeconds.sample("outcome", outcome, "step", purpose)
+	m.requests.GetOrCreatePrometheusHistogramExt(sample, requestBounds).Update(took.Seconds())
 	m.ended.Add(1)
 }
 
@@ -86,6 +111,6 @@ func (c counted) Do(ctx context.Context, call sale.Call) (sale.Answer, error) {
 			class = p.Class
 		}
 	}
-	c.meters.attempts.WithLabelValues(class.String()).Inc()
+	c.meters.attempt(class).Inc()
 	return answer, err
 }

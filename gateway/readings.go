@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"edgegw/sale"
 	"edgegw/store"
 )
@@ -14,9 +12,7 @@ import (
 // reading is a metric that is read at a scrape. No label ever holds a key or a
 // payload, or one of so many values that a site could not be watched any more.
 type reading struct {
-	kind   prometheus.ValueType
-	name   string // after edgegw_
-	help   string
+	metric
 	labels []string
 	read   func(s *snapshot, set func(v float64, labels ...string))
 }
@@ -120,20 +116,20 @@ var readings = []reading{
 
 	// The gateway.
 	gauges("condition", "1 for each code of the conditions that hold now (edgegw status says them in words).", []string{"code", "severity"}, readConditions),
-	gauges("build_info", "1; what runs here.", []string{"version", "goversion"},
-		func(s *snapshot, set func(float64, ...string)) { set(1, s.status.Version, runtime.Version()) }),
+	gauges("build_info", "1; what runs here.", []string{"goversion", "version"},
+		func(s *snapshot, set func(float64, ...string)) { set(1, runtime.Version(), s.status.Version) }),
 }
 
 func counter(name, help string, value func(*snapshot) float64) reading {
-	return reading{kind: prometheus.CounterValue, name: name, help: help, read: one(value)}
+	return reading{metric: metric{counterKind, name, help}, read: one(value)}
 }
 
 func gauge(name, help string, value func(*snapshot) float64) reading {
-	return reading{kind: prometheus.GaugeValue, name: name, help: help, read: one(value)}
+	return reading{metric: metric{gaugeKind, name, help}, read: one(value)}
 }
 
 func gauges(name, help string, labels []string, read func(*snapshot, func(float64, ...string))) reading {
-	return reading{kind: prometheus.GaugeValue, name: name, help: help, labels: labels, read: read}
+	return reading{metric: metric{gaugeKind, name, help}, labels: labels, read: read}
 }
 
 func one(value func(*snapshot) float64) func(*snapshot, func(float64, ...string)) {

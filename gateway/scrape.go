@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/VictoriaMetrics/metrics"
 
 	"edgegw/admin"
 	"edgegw/broker"
@@ -23,16 +26,55 @@ const (
 // metrics serves the metrics to whoever may have them. Where one cannot be read
 // it answers 500: half an exposition would look like a quiet site.
 func (g *Gateway) metrics() http.Handler {
-	return promhttp.HandlerFor(g.registry(), promhttp.HandlerOpts{MaxRequestsInFlight: mostScrapes})
+	scrapes := make(chan struct{}, mostScrapes)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case scrapes <- struct{}{}:
+			defer func() { <-scrapes }()
+		default:
+			http.Error(w, fmt.Sprintf("%d scrapes are under way; ask again later", mostScrapes), http.StatusServiceUnavailable)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), scrapeLimit)
+		defer cancel()
+		s, err := g.snapshot(ctx)
+		if err != nil {
+			http.Error(w, "the site cannot be read: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		var text bytes.Buffer
+		expose(&text, &s, g.meters)
+		metrics.WriteProcessMetrics(&text)
+		metrics.WriteFDMetrics(&text)
+		answerPacked(w, r, text.Bytes())
+	})
 }
 
-// registry holds what /metrics shows. It is the gateway's own: what a library
-// puts into the default one is not ours to promise.
-func (g *Gateway) registry() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newSiteCollector(g))
-	r.MustRegister(g.meters.all()...)
-	return r
+// answerPacked sends an exposition, packed for whoever says that he reads that:
+// it becomes a tenth, and many a site's uplink is paid by its bytes.
+func answerPacked(w http.ResponseWriter, r *http.Request, text []byte) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Vary", "Accept-Encoding")
+	if !takesGzip(r.Header) {
+		_, _ = w.Write(text) // who has gone needs no answer
+		return
+	}
+	w.Header().Set("Content-Encoding", "gzip")
+	packed := gzip.NewWriter(w)
+	_, _ = packed.Write(text)
+	_ = packed.Close()
+}
+
+// takesGzip says whether an Accept-Encoding names gzip and does not rule it out.
+func takesGzip(h http.Header) bool {
+	for one := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		name, weight, _ := strings.Cut(one, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+			return err != nil || q > 0
+		}
+	}
+	return false
 }
 
 // snapshot is the site at the moment of a scrape.
@@ -59,44 +101,4 @@ func (g *Gateway) snapshot(ctx context.Context) (s snapshot, err error) {
 	}
 	s.database, s.log, err = g.db.Sizes()
 	return s, err
-}
-
-// siteCollector reads the site once for each scrape, so that its metrics are of
-// one moment and need no bookkeeping of their own.
-type siteCollector struct {
-	gateway *Gateway
-	descs   []*prometheus.Desc // one for each of readings
-}
-
-func newSiteCollector(g *Gateway) siteCollector {
-	c := siteCollector{gateway: g}
-	for _, r := range readings {
-		c.descs = append(c.descs, prometheus.NewDesc(prometheus.BuildFQName(namespace, "", r.name), r.help, r.labels, nil))
-	}
-	return c
-}
-
-func (c siteCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range c.descs {
-		out <- d
-	}
-}
-
-func (c siteCollector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit) // the interface hands no context down
-	defer cancel()
-	s, err := c.gateway.snapshot(ctx)
-	if err != nil {
-		out <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
-		return
-	}
-	for i, r := range readings {
-		r.read(&s, func(v float64, labels ...string) {
-			m, err := prometheus.NewConstMetric(c.descs[i], r.kind, v, labels...)
-			if err != nil {
-				m = prometheus.NewInvalidMetric(c.descs[i], err)
-			}
-			out <- m
-		})
-	}
 }

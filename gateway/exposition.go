@@ -1,0 +1,66 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// Every metric is named namespace_…: edgegw_sales_waiting.
+const namespace = "edgegw"
+
+// Kinds of metrics, as a # TYPE line has them.
+const (
+	counterKind   = "counter"
+	gaugeKind     = "gauge"
+	histogramKind = "histogram"
+)
+
+// metric is what a name in the exposition means.
+type metric struct {
+	kind string
+	name string // after edgegw_
+	help string // no backslash and no new line
+}
+
+// begin writes what stands before the samples of a metric. Of the text format
+// (version 0.0.4) the library writes the samples alone.
+func (m metric) begin(to *bytes.Buffer) {
+	fmt.Fprintf(to, "# HELP %s_%s %s\n# TYPE %[1]s_%[2]s %[4]s\n", namespace, m.name, m.help, m.kind)
+}
+
+// labelText escapes the value of a label.
+var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// sample gives the name of one sample, with labels in name and value in turn.
+func (m metric) sample(labels ...string) string {
+	name := namespace + "_" + m.name
+	if len(labels) == 0 {
+		return name
+	}
+	var pairs []string
+	for i := 0; i < len(labels); i += 2 {
+		pairs = append(pairs, labels[i]+`="`+labelText.Replace(labels[i+1])+`"`)
+	}
+	return name + "{" + strings.Join(pairs, ",") + "}"
+}
+
+// expose writes what is read of the site and what was counted.
+func expose(to *bytes.Buffer, s *snapshot, m *meters) {
+	for _, r := range readings {
+		r.begin(to)
+		r.read(s, func(v float64, values ...string) {
+			var labels []string
+			for i, value := range values {
+				labels = append(labels, r.labels[i], value)
+			}
+			metrics.WriteGaugeFloat64(to, r.sample(labels...), v)
+		})
+	}
+	for _, f := range m.families {
+		f.begin(to)
+		f.samples.WritePrometheus(to)
+	}
+}
