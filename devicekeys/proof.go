@@ -1,7 +1,6 @@
 package devicekeys
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -32,10 +31,7 @@ const (
 type hashFunc func(salt []byte, id sale.DeviceID, secretBytes []byte) []byte
 
 func keyedHash(salt []byte, id sale.DeviceID, secretBytes []byte) []byte {
-	mac := hmac.New(sha256.New, salt)
-	mac.Write([]byte("edgegw device secret|" + string(id) + "|"))
-	mac.Write(secretBytes)
-	return mac.Sum(nil)
+	return secret.MAC(salt, "edgegw device secret|"+string(id)+"|", secretBytes)
 }
 
 // newSecret draws a device secret of 26 letters and digits that cannot be

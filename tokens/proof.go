@@ -1,9 +1,7 @@
 package tokens
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"strings"
@@ -39,10 +37,7 @@ type hashFunc func(id string, secretBytes []byte) []byte
 // keyedHash is what is kept. The id is its salt. A slow hash would add nothing:
 // secrets are machine-made with 130 bits and cannot be guessed.
 func keyedHash(id string, secretBytes []byte) []byte {
-	mac := hmac.New(sha256.New, []byte(id))
-	mac.Write([]byte("edgegw token|"))
-	mac.Write(secretBytes)
-	return mac.Sum(nil)
+	return secret.MAC([]byte(id), "edgegw token|", secretBytes)
 }
 
 // newToken draws a token, its id and what to keep of it.
