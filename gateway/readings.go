@@ -163,23 +163,21 @@ func oldest(now time.Time, queues ...store.Queue) float64 {
 
 // readBlocked gives every reason, those that block nothing with 0.
 func readBlocked(s *snapshot, set func(float64, ...string)) {
-	count := map[string]int{otherReason: 0}
-	for _, class := range blockReasons {
-		count[class.String()] = 0
-	}
+	count := map[sale.Class]int{}
+	other := 0
 	for _, q := range s.queues {
-		if q.Idle || q.BlockedSince.IsZero() {
-			continue
+		switch {
+		case q.Idle || q.BlockedSince.IsZero():
+		case slices.Contains(blockReasons, q.Class):
+			count[q.Class]++
+		default:
+			other++
 		}
-		reason := q.Class.String()
-		if _, known := count[reason]; !known {
-			reason = otherReason
-		}
-		count[reason]++
 	}
-	for reason, n := range count {
-		set(float64(n), reason)
+	for _, class := range blockReasons {
+		set(float64(count[class]), class.String())
 	}
+	set(float64(other), otherReason)
 }
 
 func eachRegister(value func(*snapshot, store.Queue) float64) func(*snapshot, func(float64, ...string)) {
