@@ -26,7 +26,8 @@ type metric struct {
 }
 
 // begin writes what stands before the samples of a metric. Of the text format
-// (version 0.0.4) the library writes the samples alone.
+// (version 0.0.4) the library writes the samples alone; what it could write here, after
+// ExposeMetadata, has no words.
 func (m metric) begin(to *bytes.Buffer) {
 	fmt.Fprintf(to, "# HELP %s_%s %s\n# TYPE %[1]s_%[2]s %[4]s\n", namespace, m.name, m.help, m.kind)
 }
@@ -62,5 +63,19 @@ func expose(to *bytes.Buffer, s *snapshot, m *meters) {
 	for _, f := range m.families {
 		f.begin(to)
 		f.samples.WritePrometheus(to)
+	}
+}
+
+// exposeProcess writes what there is of Go and of the process. What it has read and
+// written is left out: a process that gives no core dumps may not look, and the library
+// would call it 0.
+func exposeProcess(to *bytes.Buffer) {
+	var all bytes.Buffer
+	metrics.WriteProcessMetrics(&all)
+	metrics.WriteFDMetrics(&all)
+	for line := range bytes.Lines(all.Bytes()) {
+		if !bytes.HasPrefix(line, []byte("process_io_")) {
+			to.Write(line)
+		}
 	}
 }

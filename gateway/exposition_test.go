@@ -74,12 +74,15 @@ func TestScrapesAreBounded(t *testing.T) {
 // slowReader is somebody who scrapes and does not read.
 type slowReader struct {
 	*httptest.ResponseRecorder
+	once           sync.Once
 	entered, leave chan struct{}
 }
 
 func (r *slowReader) Write(b []byte) (int, error) {
-	r.entered <- struct{}{}
-	<-r.leave
+	r.once.Do(func() {
+		r.entered <- struct{}{}
+		<-r.leave
+	})
 	return r.ResponseRecorder.Write(b)
 }
 
@@ -106,6 +109,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	defer s.off()
 	s.add("pump-01")
 	s.sell("pump-01", "s1")
+	await(t, "a request", func() bool { return s.meters.ended.Load() > 2 })
 	snap, err := s.snapshot(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
-
 	"edgegw/admin"
 	"edgegw/broker"
 	"edgegw/relay"
@@ -23,7 +21,7 @@ const (
 	mostScrapes = 4                // at one time; more get 503
 )
 
-// metrics serves the metrics to whoever may have them. Where one cannot be read
+// metrics serves the metrics to whoever may have them. Where the site cannot be read
 // it answers 500: half an exposition would look like a quiet site.
 func (g *Gateway) metrics() http.Handler {
 	scrapes := make(chan struct{}, mostScrapes)
@@ -44,8 +42,7 @@ func (g *Gateway) metrics() http.Handler {
 		}
 		var text bytes.Buffer
 		expose(&text, &s, g.meters)
-		metrics.WriteProcessMetrics(&text)
-		metrics.WriteFDMetrics(&text)
+		exposeProcess(&text)
 		answerPacked(w, r, text.Bytes())
 	})
 }

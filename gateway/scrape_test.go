@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -78,6 +79,14 @@ func parse(t testing.TB, res *http.Response, body []byte) exposition {
 	t.Helper()
 	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
 		t.Fatalf("%s, %s: %s", res.Status, res.Header.Get("Content-Type"), body)
+	}
+	samples := map[string]bool{}
+	for line := range strings.Lines(string(body)) {
+		name := line[:max(0, strings.LastIndexByte(line, ' '))]
+		if samples[name] || !utf8.ValidString(line) { // what Prometheus refuses, and its parser for programs takes
+			t.Errorf("a sample is there twice, or is no text: %q", line)
+		}
+		samples[name] = !strings.HasPrefix(line, "#")
 	}
 	p := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := p.TextToMetricFamilies(bytes.NewReader(body))
@@ -178,7 +187,7 @@ func TestMetricsSayWhatStatusSays(t *testing.T) {
 	if m.value(t, "edgegw_journal_bytes") == 0 || m.value(t, "edgegw_journal_wal_bytes") == 0 {
 		t.Error("the journal has no size")
 	}
-	if m.families["go_goroutines"] == nil || m.find("edgegw_build_info", "goversion", goVersion(m), "version", "test") == nil {
+	if m.families["go_goroutines"] == nil || m.families["process_open_fds"] == nil || m.families["process_resident_memory_bytes"] == nil || m.families["process_io_storage_written_bytes_total"] != nil || m.find("edgegw_build_info", "goversion", goVersion(m), "version", "test") == nil {
 		t.Errorf("what runs here is not said:\n%s", m.text)
 	}
 	s.holdsNoSecret(t, m.text)

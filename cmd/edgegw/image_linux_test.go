@@ -90,7 +90,7 @@ func TestImageIsBare(t *testing.T) {
 	d := dockerHost{t}
 	for _, tag := range tags {
 		size, err := strconv.Atoi(d.docker("image", "inspect", "--format", "{{.Size}}", tag))
-		if err != nil || size > 25_000_000 {
+		if err != nil || size > 23_500_000 {
 			t.Errorf("%s has %d bytes, %v", tag, size, err)
 		}
 		if user := d.docker("image", "inspect", "--format", "{{.Config.User}}", tag); user != "10001:10001" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"runtime"
@@ -22,6 +23,9 @@ type runCmd struct{}
 func (c *runCmd) Run(a *app) error {
 	conf, err := a.load()
 	shown := forgetSecrets()
+	// What libraries say without being asked is no line for a technician.
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(newLog(a.err, conf.Log).Handler(), slog.LevelDebug).Writer())
 	if hardened := errors.Join(shown, harden()); err == nil {
 		err = c.serve(a, conf, hardened)
 	}
