@@ -84,6 +84,9 @@ func TestTheFleet(t *testing.T) {
 	if dir == "" {
 		t.Skip("a quarter of an hour: EDGEGW_FLEET=DIR says where pictures and figures go")
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { // not after minutes
+		t.Fatal(err)
+	}
 	names := map[Limit]string{PerKey: "fleet-each-key.svg", Shared: "fleet-one-limit.svg", Shed: "fleet-sheds.svg"}
 	var all []Result
 	for _, limit := range limits {
