@@ -20,9 +20,10 @@ const (
 
 // metric is what a name in the exposition means.
 type metric struct {
-	kind string
-	name string // after edgegw_
-	help string // no backslash and no new line
+	kind   string
+	name   string // after edgegw_
+	help   string // no backslash and no new line
+	labels []string
 }
 
 // begin writes what stands before the samples of a metric. Of the text format
@@ -35,15 +36,15 @@ func (m metric) begin(to *bytes.Buffer) {
 // labelText escapes the value of a label.
 var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// sample gives the name of one sample, with labels in name and value in turn.
-func (m metric) sample(labels ...string) string {
+// sample gives the name of one sample, with a value for each of the labels.
+func (m metric) sample(values ...string) string {
 	name := namespace + "_" + m.name
-	if len(labels) == 0 {
+	if len(m.labels) == 0 {
 		return name
 	}
 	var pairs []string
-	for i := 0; i < len(labels); i += 2 {
-		pairs = append(pairs, labels[i]+`="`+labelText.Replace(labels[i+1])+`"`)
+	for i, label := range m.labels {
+		pairs = append(pairs, label+`="`+labelText.Replace(values[i])+`"`)
 	}
 	return name + "{" + strings.Join(pairs, ",") + "}"
 }
@@ -53,11 +54,7 @@ func expose(to *bytes.Buffer, s *snapshot, m *meters) {
 	for _, r := range readings {
 		r.begin(to)
 		r.read(s, func(v float64, values ...string) {
-			var labels []string
-			for i, value := range values {
-				labels = append(labels, r.labels[i], value)
-			}
-			metrics.WriteGaugeFloat64(to, r.sample(labels...), v)
+			metrics.WriteGaugeFloat64(to, r.sample(values...), v)
 		})
 	}
 	for _, f := range m.families {

@@ -89,10 +89,10 @@ func (r *slowReader) Write(b []byte) (int, error) {
 // What a label holds cannot end it.
 func TestLabelsAreEscaped(t *testing.T) {
 	var text bytes.Buffer
-	odd := metric{gaugeKind, "odd", "An odd one."}
+	odd := metric{gaugeKind, "odd", "An odd one.", []string{"register", "reason"}}
 	odd.begin(&text)
 	value := "a\\b\"} 7\nedgegw_lie 1"
-	metrics.WriteGaugeFloat64(&text, odd.sample("register", value, "reason", "none"), 1)
+	metrics.WriteGaugeFloat64(&text, odd.sample(value, "none"), 1)
 	p := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := p.TextToMetricFamilies(&text)
 	if err != nil || len(families) != 1 {

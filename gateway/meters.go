@@ -43,19 +43,19 @@ var (
 
 var (
 	commitSeconds = metric{histogramKind, "commit_seconds",
-		"Time of a transaction of the journal, from its begin to the end of its sync. Acknowledgements wait for it."}
+		"Time of a transaction of the journal, from its begin to the end of its sync. Acknowledgements wait for it.", nil}
 	committedChanges = metric{counterKind, "committed_changes_total",
-		"Changes of the journal that were committed: events, attempts, outcomes, receipts. Many share a commit under load."}
+		"Changes of the journal that were committed: events, attempts, outcomes, receipts. Many share a commit under load.", nil}
 	requestSeconds = metric{histogramKind, "openfiskal_request_seconds",
-		"Time of a request to OpenFiskal, from dialling to the last byte of the answer, by what it was for and how it ended."}
+		"Time of a request to OpenFiskal, from dialling to the last byte of the answer, by what it was for and how it ended.", []string{"outcome", "step"}}
 	attemptsEnded = metric{counterKind, "attempts_total",
-		"Attempts of calls that have ended, by the class of what came back."}
+		"Attempts of calls that have ended, by the class of what came back.", []string{"class"}}
 	cardData = metric{counterKind, "card_data_total",
-		"Events of devices in which what looks like a card number stood. There should be none."}
+		"Events of devices in which what looks like a card number stood. There should be none.", nil}
 	authFailures = metric{counterKind, "http_auth_failures_total",
-		"Requests to the API or to metrics without a token that opens anything."}
+		"Requests to the API or to metrics without a token that opens anything.", nil}
 	turnedAway = metric{counterKind, "http_turned_away_total",
-		"Connections to the HTTP listeners closed at once because there were too many."}
+		"Connections to the HTTP listeners closed at once because there were too many.", nil}
 )
 
 func newMeters() *meters {
@@ -79,7 +79,7 @@ func (m *meters) family(of metric) *metrics.Set {
 func (m *meters) counter(of metric) *metrics.Counter { return m.family(of).NewCounter(of.sample()) }
 
 func (m *meters) attempt(class sale.Class) *metrics.Counter {
-	return m.attempts.GetOrCreateCounter(attemptsEnded.sample("class", class.String()))
+	return m.attempts.GetOrCreateCounter(attemptsEnded.sample(class.String()))
 }
 
 // committed is store.Options.Committed.
@@ -90,7 +90,7 @@ func (m *meters) committed(took time.Duration, changes int) {
 
 // observed is fiscal.Options.Observed.
 func (m *meters) observed(purpose, outcome string, took time.Duration) {
-	sample := requestSeconds.sample("outcome", outcome, "step", purpose)
+	sample := requestSeconds.sample(outcome, purpose)
 	m.requests.GetOrCreatePrometheusHistogramExt(sample, requestBounds).Update(took.Seconds())
 	m.ended.Add(1)
 }

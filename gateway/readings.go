@@ -13,8 +13,7 @@ import (
 // payload, or one of so many values that a site could not be watched any more.
 type reading struct {
 	metric
-	labels []string
-	read   func(s *snapshot, set func(v float64, labels ...string))
+	read func(s *snapshot, set func(v float64, labels ...string))
 }
 
 // mostRegisters is how many registers a site may have for them to be shown one
@@ -121,15 +120,15 @@ var readings = []reading{
 }
 
 func counter(name, help string, value func(*snapshot) float64) reading {
-	return reading{metric: metric{counterKind, name, help}, read: one(value)}
+	return reading{metric: metric{counterKind, name, help, nil}, read: one(value)}
 }
 
 func gauge(name, help string, value func(*snapshot) float64) reading {
-	return reading{metric: metric{gaugeKind, name, help}, read: one(value)}
+	return reading{metric: metric{gaugeKind, name, help, nil}, read: one(value)}
 }
 
 func gauges(name, help string, labels []string, read func(*snapshot, func(float64, ...string))) reading {
-	return reading{metric: metric{gaugeKind, name, help}, labels: labels, read: read}
+	return reading{metric: metric{gaugeKind, name, help, labels}, read: read}
 }
 
 func one(value func(*snapshot) float64) func(*snapshot, func(float64, ...string)) {
